@@ -1,0 +1,57 @@
+/* weir.h: the C interface of libweir and of the drop-in libweir-malloc.
+ *
+ * Thread safety: every function may be called from any thread at any time, except in signal handlers.
+ * Memory obtained here is released with weir_free (in a program preloaded with libweir-malloc, free does the same).
+ */
+#ifndef WEIR_WEIR_H_
+#define WEIR_WEIR_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WEIR_API __attribute__((visibility("default")))
+
+/* Allocates `size` bytes (0 is allowed and gives a distinct pointer), aligned to 16.
+ * Returns NULL with errno ENOMEM when there is no memory or `size` exceeds PTRDIFF_MAX. */
+WEIR_API void* weir_malloc(size_t size) __attribute__((malloc, alloc_size(1)));
+
+/* Allocates `count * size` zeroed bytes; overflow of the product is ENOMEM. */
+WEIR_API void* weir_calloc(size_t count, size_t size) __attribute__((malloc, alloc_size(1, 2)));
+
+/* Resizes the object at `ptr` (NULL: allocates) to `size` bytes, keeping the smaller of both sizes' content.
+ * `size` 0 with a non-null `ptr` frees it and returns NULL. On failure the old object stays as it was. */
+WEIR_API void* weir_realloc(void* ptr, size_t size) __attribute__((alloc_size(2)));
+
+/* Allocates `size` bytes aligned to `alignment`, a power of two; anything else is EINVAL (errno) and NULL. */
+WEIR_API void* weir_aligned_alloc(size_t alignment, size_t size) __attribute__((malloc, alloc_size(2)));
+
+/* Frees an object; NULL is ignored, errno is kept. A pointer that weir never gave out, a second free, or a pointer
+ * into the middle of an object is reported on stderr in one line and the process aborts. */
+WEIR_API void weir_free(void* ptr);
+
+/* Returns the bytes that may be used at `ptr` (at least what was asked for, constant over the object's life), 0 for
+ * NULL. */
+WEIR_API size_t weir_usable_size(const void* ptr);
+
+/* Gives every free page back to the system at once. Returns the number of bytes given back. */
+WEIR_API size_t weir_trim(void);
+
+/* Writes what weir knows of its memory to file descriptor `fd`: pages of each node, watermarks, free blocks per order,
+ * slabs per size class, and counters with the names of /proc/vmstat. */
+WEIR_API void weir_stats_print(int fd);
+
+/* Recounts every page, free list and slab against the running counters. Returns 1 when all agree; otherwise writes one
+ * line to stderr that names the first difference and returns 0. Stops allocation while it counts. */
+WEIR_API int weir_debug_verify(void);
+
+/* The version as "major.minor.patch". */
+WEIR_API const char* weir_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* WEIR_WEIR_H_ */

@@ -1,0 +1,95 @@
+// Purpose: the options of weir as a struct, and the table that describes each of them (generated from options.def).
+// Thread safety: Options is a plain value, the table is constant; whoever shares an Options guards it.
+// Invariants: set_option leaves every value within its range, or unchanged; a formatted value parses back to itself.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/print.h"
+
+namespace weir {
+
+inline constexpr int64_t kKiB = int64_t{1} << 10;
+inline constexpr int64_t kMiB = int64_t{1} << 20;
+inline constexpr int64_t kTiB = int64_t{1} << 40;
+
+// The value of a duration that never ends.
+inline constexpr int64_t kNeverMs = -1;
+
+enum class Thp : uint8_t {
+  kNever,   // no huge pages, whatever the system's setting
+  kDense,   // for pageblocks that are nearly full
+  kAlways,  // for all of the arena
+};
+
+enum class OptionKind : uint8_t { kBool, kInt, kSize, kMs, kThp };
+
+// The C++ type of each kind in options.def.
+namespace option_type {
+using Bool = bool;
+using Int = int64_t;
+using Size = uint64_t;
+using Ms = int64_t;
+using Thp = weir::Thp;
+}  // namespace option_type
+
+struct Options {
+#define OPTION(name, kind, default_value, ...) option_type::kind name = static_cast<option_type::kind>(default_value);
+#include "config/options.def"
+};
+
+enum class OptionId : uint8_t {
+#define OPTION(name, ...) name,
+#include "config/options.def"
+};
+
+struct OptionInfo {
+  OptionId id;
+  std::string_view name;
+  OptionKind kind;
+  int64_t default_value;
+  int64_t min;
+  int64_t max;
+  std::string_view unit;
+  std::string_view help;
+};
+
+inline constexpr auto kOptionTable = std::to_array<OptionInfo>({
+#define OPTION(name, kind, default_value, min, max, unit, help) \
+  {OptionId::name,                                              \
+   #name,                                                       \
+   OptionKind::k##kind,                                         \
+   static_cast<int64_t>(default_value),                         \
+   static_cast<int64_t>(min),                                   \
+   static_cast<int64_t>(max),                                   \
+   unit,                                                        \
+   help},
+#include "config/options.def"
+});
+
+inline constexpr size_t kNrOptions = kOptionTable.size();
+
+// The entry of that name, or null.
+[[nodiscard]] const OptionInfo* find_option(std::string_view name);
+
+// Every kind of value as a number: bool 0/1, enum its position.
+[[nodiscard]] int64_t option_value(const Options& options, OptionId id);
+
+enum class SetResult : uint8_t { kSet, kUnknownName, kBadValue };
+
+// Sets one option from text. Anything but kSet leaves `options` as they were.
+[[nodiscard]] SetResult set_option(Options& options, std::string_view name, std::string_view value);
+
+// Appends the current value in the form that set_option reads ("64K", "10000", "dense").
+void format_option(Line& line, const Options& options, OptionId id);
+
+// Appends what set_option accepts: "a whole number 0..1048576 (KiB)".
+void format_accepted(Line& line, const OptionInfo& option);
+
+// Appends one line of help with a newline: name, default, help text, accepted form.
+void format_help(Line& line, const OptionInfo& option);
+
+}  // namespace weir

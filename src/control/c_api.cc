@@ -1,0 +1,57 @@
+// The functions of include/weir/weir.h.
+#include <errno.h>
+
+#include "base/print.h"
+#include "control/stats_print.h"
+#include "malloc/process.h"
+#include "weir/weir.h"
+
+extern "C" {
+
+void* weir_malloc(size_t size) {
+  return weir::process_malloc(size);
+}
+
+void* weir_calloc(size_t count, size_t size) {
+  return weir::process_calloc(count, size);
+}
+
+void* weir_realloc(void* ptr, size_t size) {
+  return weir::process_realloc(ptr, size);
+}
+
+void* weir_aligned_alloc(size_t alignment, size_t size) {
+  if (weir::is_power_of_two(alignment)) return weir::process_memalign(alignment, size);
+  errno = EINVAL;
+  return nullptr;
+}
+
+void weir_free(void* ptr) {
+  weir::process_free(ptr);
+}
+
+size_t weir_usable_size(const void* ptr) {
+  return weir::process_usable_size(ptr);
+}
+
+size_t weir_trim(void) {
+  return weir::process_trim();
+}
+
+void weir_stats_print(int fd) {
+  weir::print_stats(fd);
+}
+
+int weir_debug_verify(void) {
+  const char* wrong = weir::process_verify();
+  if (wrong == nullptr) return 1;
+  weir::Line line;
+  line.text("weir: debug_verify: ").text(wrong).text("\n");
+  line.write_to(2);
+  return 0;
+}
+
+const char* weir_version(void) {
+  return WEIR_VERSION;
+}
+}

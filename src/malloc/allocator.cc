@@ -1,0 +1,426 @@
+#include "malloc/allocator.h"
+
+#include <cstring>
+#include <new>
+
+#include "base/check.h"
+#include "os/proc.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+// Between two looks for bins that nobody uses: often enough that a thread which changed its habits gives back within
+// some thousand allocations, rare enough not to be felt.
+constexpr uint32_t kSlowCallsPerScan = 64;
+// Bins looked at in one go; all of them after about ten looks.
+constexpr unsigned kBinsPerScan = 8;
+
+// A thread that gave back this much without needing anything is tearing something down. Its bins then have this many
+// slots: the depot's lock is still taken for some objects at a time, and 65 classes hold on to 2 MiB of pages at most.
+constexpr uint64_t kOnlyFreeingBytes = uint64_t{16} << 20;
+constexpr unsigned kSmallestBin = 8;
+
+// Linux calls this much of a 47-bit address space one process's; arenas of many nodes share it.
+constexpr size_t kMostAddressSpace = size_t{1} << 45;
+
+}  // namespace
+
+bool Allocator::init(const AllocatorSetup& setup) {
+  options_ = setup.options;
+  topology_ = setup.topology;
+  nr_nodes_ = options_->numa ? topology_->nr_nodes : 1;
+  if (!place(setup)) return false;
+  const size_t span = bytes_of(places_[0].capacity);
+  pages_.init(places_[0].memory, span, nr_nodes_);
+  if (!map_.init(places_[0].memory, span * nr_nodes_)) return false;
+  return init_zones(*topology_);
+}
+
+// Unmapped space in the middle of the address space where that works, else reserved space, as much as there is.
+bool Allocator::place(const AllocatorSetup& setup) {
+  size_t capacity = setup.capacity.v != 0 ? bytes_of(setup.capacity) : static_cast<size_t>(options_->arena_size);
+  if (capacity > kMostAddressSpace / nr_nodes_) capacity = kMostAddressSpace / nr_nodes_;
+  constexpr size_t kGrain = kMaxOrderPages * kPageSize;
+  // More than the limit of the address space can never be used; the map of a larger arena would only take from it.
+  const size_t limit = os::address_space_limit();
+  if (limit < capacity) capacity = limit;
+  capacity = align_up(capacity, kGrain);
+  const Pages pages(capacity >> kPageShift);
+  if (setup.bare && place_arenas(nr_nodes_, pages, true, setup.random, places_)) {
+    Arena probe;
+    // The first node's first pages tell whether the space can be had; they are given back for init_zone to take.
+    if (probe.init(places_[0], {}, -1) && probe.grow_to(Pages(kUnitPages))) {
+      os::vm_unmap(places_[0].memory, kUnitSize);
+      os::vm_unmap(places_[0].metadata, arena_metadata_span(pages));
+      return true;
+    }
+  }
+  // Half of what RLIMIT_AS leaves, at most: the program maps memory of its own too.
+  for (size_t bytes = limit == SIZE_MAX ? capacity : align_up(limit / 2, kGrain); bytes >= kGrain; bytes /= 2)
+    if (place_arenas(nr_nodes_, Pages(align_up(bytes, kGrain) >> kPageShift), false, 0, places_)) return true;
+  return false;
+}
+
+bool Allocator::init_zones(const Topology& topology) {
+  constexpr size_t kSlabsPerUnit = kUnitSize / kSlabUnitSize;
+  const MetadataStrides strides{kSlabsPerUnit * sizeof(SlabDesc), kSlabsPerUnit * kBitmapBytesPerUnit};
+  uint64_t total = 0;
+  for (unsigned i = 0; i < topology.nr_nodes; ++i)
+    if (topology.nodes[i].usable()) total += topology.nodes[i].memory_bytes;
+  const Pages total_managed(total >> kPageShift);
+  if (nr_nodes_ == 1) {
+    // One node, or one arena for all of them.
+    const NodeId all[] = {NodeId(0)};
+    pages_.set_zonelist(NodeId(0), all);
+    return init_zone(NodeId(0), topology, total_managed, strides);
+  }
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    const NodeId node(static_cast<uint16_t>(i));
+    pages_.set_zonelist(node, topology.zonelist(node));
+    if (topology.nodes[i].usable() && !init_zone(node, topology, total_managed, strides)) return false;
+  }
+  return true;
+}
+
+// Under RLIMIT_AS or RLIMIT_DATA: as much as leaves the program a quarter for its own mappings, such as the stacks of
+// threads, in equal parts for the nodes.
+Pages Allocator::share_of_limits() const {
+  const size_t address_space = os::address_space_limit(), data = os::data_limit();
+  const size_t least = address_space < data ? address_space : data;
+  if (least == SIZE_MAX) return Pages(~uint64_t{0});
+  return Pages(align_down(least - least / 4, kUnitSize) / nr_nodes_ >> kPageShift);
+}
+
+bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides) {
+  ZoneConfig config;
+  config.node = node;
+  config.place = places_[node.v];
+  config.extra = strides;
+  if (nr_nodes_ == 1) {
+    config.managed = total_managed;
+  } else {
+    config.os_node = topology.nodes[node.v].os_index;
+    config.managed = Pages(topology.nodes[node.v].memory_bytes >> kPageShift);
+  }
+  config.watermarks =
+      compute_watermarks(config.managed, total_managed, static_cast<uint64_t>(options_->min_free_kbytes),
+                         static_cast<uint64_t>(options_->watermark_scale_factor));
+  config.most_accessible = share_of_limits();
+  config.huge_pages = options_->thp == Thp::kNever    ? HugePages::kNever
+                      : options_->thp == Thp::kAlways ? HugePages::kAlways
+                                                      : HugePages::kDense;
+  void* memory = os::vm_map(align_up(sizeof(NodeHeap), kPageSize));
+  if (memory == nullptr) return false;
+  NodeHeap* heap = static_cast<NodeHeap*>(memory);
+  new (&heap->zone) Zone();
+  if (!heap->zone.init(config)) return false;
+  pages_.set_zone(node, heap->zone);
+  for (unsigned c = 1; c < kNrSizeClasses; ++c) {
+    new (&heap->depots[c]) Depot();
+    heap->depots[c].init(pages_, map_, node, c);
+  }
+  nodes_[node.v] = heap;
+  return true;
+}
+
+void Allocator::destroy() {
+  for (NodeHeap* heap : nodes_)
+    if (heap != nullptr) os::vm_unmap(heap, align_up(sizeof(NodeHeap), kPageSize));
+  release_arenas(nr_nodes_, places_);
+  map_.destroy();
+  LockGuard guard(threads_mutex_);
+  for (ThreadCache** list : {&live_, &spare_}) {
+    while (ThreadCache* cache = *list) {
+      *list = cache->next;
+      os::vm_unmap(cache, align_up(sizeof(ThreadCache), kPageSize));
+    }
+  }
+}
+
+unsigned Allocator::cache_slots(size_t size_class) const {
+  return bin_slots(size_class, static_cast<size_t>(options_->tcache_bytes));
+}
+
+NodeId Allocator::home_node() const {
+  if (nr_nodes_ == 1) return NodeId(0);
+  return topology_->zonelist(topology_->cpu_to_node(os::current_cpu()))[0];
+}
+
+ThreadCache* Allocator::attach() {
+  LockGuard guard(threads_mutex_);
+  ThreadCache* cache = spare_;
+  if (cache != nullptr) {
+    spare_ = cache->next;
+  } else {
+    void* memory = os::vm_map(align_up(sizeof(ThreadCache), kPageSize));
+    if (memory == nullptr) return nullptr;
+    cache = new (memory) ThreadCache();
+  }
+  // Mistakes are found at once, and memory is cleared at once, only when nothing is kept in caches.
+  const bool caching = options_->tcache && options_->tcache_bytes != 0 && !options_->zero_on_free;
+  cache->reset(static_cast<size_t>(options_->tcache_bytes), caching);
+  cache->node = home_node().v;
+  cache->prev = nullptr;
+  cache->next = live_;
+  if (live_ != nullptr) live_->prev = cache;
+  live_ = cache;
+  nr_caches_.fetch_add(1, std::memory_order_relaxed);
+  return cache;
+}
+
+BadPointer Allocator::detach(ThreadCache* cache) {
+  BadPointer bad;
+  for (unsigned c = 1; c < kNrSizeClasses && bad.misuse == Misuse::kNone; ++c)
+    if (cache->count(c) != 0) bad = flush_oldest(cache, c, cache->count(c));
+  for (RunBin& bin : cache->run_bins) flush_runs(bin, bin.count);
+  LockGuard guard(threads_mutex_);
+  if (cache->prev != nullptr)
+    cache->prev->next = cache->next;
+  else
+    live_ = cache->next;
+  if (cache->next != nullptr) cache->next->prev = cache->prev;
+  cache->next = spare_;
+  spare_ = cache;
+  nr_caches_.fetch_sub(1, std::memory_order_relaxed);
+  return bad;
+}
+
+unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned want) {
+  for (const NodeId from : pages_.zonelist(node))
+    if (const unsigned got = depot(from, size_class).refill(out, want)) return got;
+  return 0;
+}
+
+BadFree Allocator::flush(size_t size_class, void* const* objects, unsigned count, bool checked) {
+  // Runs of neighbours that belong to one node; on a machine with one node that is everything.
+  for (unsigned i = 0; i < count;) {
+    Zone* zone = pages_.zone_of(objects[i]);
+    unsigned end = i + 1;
+    while (end < count && (nr_nodes_ == 1 || pages_.zone_of(objects[end]) == zone)) ++end;
+    Depot& d = depot(zone->node(), size_class);
+    const BadFree bad = checked ? d.flush_checked(objects + i, end - i) : d.flush(objects + i, end - i);
+    if (bad.object != nullptr) return bad;
+    i = end;
+  }
+  return {};
+}
+
+// Gives the bottom entries of a bin, those not used for longest, back to the depots.
+BadPointer Allocator::flush_oldest(ThreadCache* cache, size_t size_class, unsigned count) {
+  void* leaving[size_class_detail::kMostSlots];
+  void** bottom = cache->bottom(size_class);
+  Bin& bin = cache->bins[size_class];
+  const size_t left = static_cast<size_t>(bin.head - bottom) - count;
+  memcpy(leaving, bottom, count * sizeof(void*));
+  memmove(bottom, bottom + count, left * sizeof(void*));
+  bin.head = bottom + left;
+  const BadFree bad = flush(size_class, leaving, count, false);
+  return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
+}
+
+// Halves bins that hold exactly what they held at the last look.
+BadPointer Allocator::scan_bins(ThreadCache* cache) {
+  cache->slow_calls = 0;
+  if (nr_nodes_ > 1) cache->node = home_node().v;
+  RunBin& runs = cache->run_bins[cache->next_scan % kNrRunBins];
+  if (runs.count != 0 && runs.count == runs.level) flush_runs(runs, 1);
+  runs.level = runs.count;
+  for (unsigned i = 0; i < kBinsPerScan; ++i) {
+    const unsigned c = cache->next_scan;
+    cache->next_scan = static_cast<uint8_t>(c + 1 == kNrSizeClasses ? 1 : c + 1);
+    const unsigned count = cache->count(c);
+    if (count != 0 && count == cache->level[c]) {
+      const BadPointer bad = flush_oldest(cache, c, (count + 1) / 2);
+      if (bad.misuse != Misuse::kNone) return bad;
+    }
+    cache->level[c] = static_cast<uint16_t>(cache->count(c));
+  }
+  return {};
+}
+
+// Empties half of a full bin. Bins get small in a thread that does nothing but free for long: when it is done, and
+// perhaps sleeps for ever, every object in them may be the last that keeps a page from going back to the system.
+BadPointer Allocator::make_room(ThreadCache* cache, size_t size_class) {
+  Bin& bin = cache->bins[size_class];
+  unsigned slots = cache_slots(size_class);
+  if (cache->freed_bytes >= kOnlyFreeingBytes && slots > kSmallestBin) slots = kSmallestBin;
+  bin.limit = cache->bottom(size_class) + slots;
+  const unsigned count = cache->count(size_class);
+  if (count < slots) return {};
+  const unsigned leaving = count - slots / 2;
+  cache->freed_bytes += uint64_t{leaving} * kSizeClasses[size_class].size;
+  return flush_oldest(cache, size_class, leaving);
+}
+
+void* Allocator::alloc_slow(ThreadCache* cache, size_t size_class) {
+  if (cache == nullptr || !cache->caching) {
+    void* object = nullptr;
+    const NodeId node = cache != nullptr ? NodeId(cache->node) : home_node();
+    return refill(node, size_class, &object, 1) != 0 ? object : nullptr;
+  }
+  ++cache->slow_calls;
+  Bin& bin = cache->bins[size_class];
+  // The bin is empty, and a thread that allocates may use all of it again.
+  const unsigned slots = cache_slots(size_class);
+  bin.limit = cache->bottom(size_class) + slots;
+  const unsigned got = refill(NodeId(cache->node), size_class, bin.head, bin.fill < slots ? bin.fill : slots);
+  if (got == 0) return nullptr;
+  bin.head += got;
+  cache->freed_bytes = 0;
+  bin.fill = bin.fill * 2 < slots / 2 ? bin.fill * 2 : slots / 2;
+  return *--bin.head;
+}
+
+BadPointer Allocator::free_to_slab(size_t size_class, void* object) {
+  if (options_->zero_on_free) {
+    const FreeVerdict verdict = depot(pages_.zone_of(object)->node(), size_class).check(object);
+    if (verdict != FreeVerdict::kOk) return diagnose(object, verdict);
+    memset(object, 0, kSizeClasses[size_class].size);
+  }
+  const BadFree bad = flush(size_class, &object, 1, true);
+  return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
+}
+
+BadPointer Allocator::free_slow(ThreadCache* cache, void* object) {
+  const size_t offset = map_.offset_of(object);
+  if (offset >= map_.covered()) return {Misuse::kForeign, object, 0};
+  const size_t size_class = map_.class_at(offset);
+  if (size_class == 0) return free_large(cache, object);
+  if (cache == nullptr || !cache->caching) return free_to_slab(size_class, object);
+  if (cache->bins[size_class].head == cache->bins[size_class].limit) {
+    const BadPointer bad = make_room(cache, size_class);
+    if (bad.misuse != Misuse::kNone) return bad;
+  }
+  switch (cache_push(cache, size_class, object)) {
+    case FreeFast::kInsideObject:
+      return diagnose(object, FreeVerdict::kInsideObject);
+    case FreeFast::kDoubleFree:
+      return diagnose(object, FreeVerdict::kDoubleFree);
+    case FreeFast::kSlow:
+      return free_to_slab(size_class, object);
+    case FreeFast::kDone:
+      break;
+  }
+  return ++cache->slow_calls >= kSlowCallsPerScan ? scan_bins(cache) : BadPointer{};
+}
+
+PointerKind Allocator::kind_of(const void* p) {
+  const size_t offset = map_.offset_of(p);
+  if (offset >= map_.covered()) return PointerKind::kForeign;
+  if (map_.class_at(offset) != 0) return PointerKind::kSmall;
+  return find_run(p).zone != nullptr ? PointerKind::kLarge : PointerKind::kNotGivenOut;
+}
+
+size_t Allocator::usable_size(const void* p) {
+  const size_t offset = map_.offset_of(p);
+  if (offset >= map_.covered()) return 0;
+  if (const size_t size_class = map_.class_at(offset)) return kSizeClasses[size_class].size;
+  const RunView run = find_run(p);
+  if (run.zone == nullptr) return 0;
+  return bytes_of(Pages(run.zone->desc(run.head).count)) - 2 * guard_bytes();
+}
+
+BadPointer Allocator::diagnose(const void* p, FreeVerdict verdict) {
+  const size_t offset = map_.offset_of(p);
+  if (offset >= map_.covered()) return {Misuse::kForeign, p, 0};
+  const size_t size_class = map_.class_at(offset);
+  if (size_class == 0) return {Misuse::kNotGivenOut, p, 0};
+  const Misuse misuse = verdict == FreeVerdict::kDoubleFree ? Misuse::kDoubleFree : Misuse::kInsideObject;
+  return {misuse, p, kSizeClasses[size_class].size};
+}
+
+BadPointer Allocator::decay_tick() {
+  BadFree bad;
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    Pages released;
+    for (unsigned c = 1; c < kNrSizeClasses && bad.object == nullptr; ++c) {
+      // A class that was never used costs a look at one word.
+      if (nodes_[n]->depots[c].free_bytes_estimate() != 0) bad = nodes_[n]->depots[c].decay_tick(released);
+    }
+    zone(n).decay_tick(released);
+  }
+  return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
+}
+
+BadPointer Allocator::trim(ThreadCache* own, size_t& bytes) {
+  for (unsigned c = 1; own != nullptr && c < kNrSizeClasses; ++c) {
+    if (own->count(c) == 0) continue;
+    const BadPointer bad = flush_oldest(own, c, own->count(c));
+    if (bad.misuse != Misuse::kNone) return bad;
+  }
+  for (unsigned i = 0; own != nullptr && i < kNrRunBins; ++i) flush_runs(own->run_bins[i], own->run_bins[i].count);
+  uint64_t purged = 0;
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    const uint64_t before = zone(n).stats().pgpurged;
+    for (unsigned c = 1; c < kNrSizeClasses; ++c) {
+      if (nodes_[n]->depots[c].free_bytes_estimate() == 0) continue;
+      const BadFree bad = nodes_[n]->depots[c].release_all();
+      if (bad.object != nullptr) return diagnose(bad.object, bad.verdict);
+    }
+    zone(n).purge(Pages(~uint64_t{0}), Order(kMaxOrder), Zone::Metadata::kAlso);
+    purged += zone(n).stats().pgpurged - before;
+  }
+  bytes = bytes_of(Pages(purged));
+  return {};
+}
+
+size_t Allocator::decayable_bytes() {
+  size_t total = 0;
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    total += bytes_of(zone(n).free_resident_estimate());
+    for (unsigned c = 1; c < kNrSizeClasses; ++c) total += nodes_[n]->depots[c].free_bytes_estimate();
+  }
+  return total;
+}
+
+AllocatorTotals Allocator::totals() {
+  AllocatorTotals sums;
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    const ZoneStats stats = zone(n).stats();
+    sums.accessible_bytes += bytes_of(stats.accessible);
+    sums.free_bytes += bytes_of(stats.accessible - stats.charged);
+    sums.free_resident_bytes += bytes_of(stats.free_resident);
+    for (unsigned c = 1; c < kNrSizeClasses; ++c) sums.free_bytes += nodes_[n]->depots[c].free_bytes_estimate();
+  }
+  return sums;
+}
+
+const char* Allocator::verify() {
+  lock_all();
+  const char* wrong = nullptr;
+  for (unsigned n = 0; n < nr_nodes_ && wrong == nullptr; ++n)
+    if (nodes_[n] != nullptr) wrong = verify_node(NodeId(static_cast<uint16_t>(n)));
+  unlock_all();
+  return wrong;
+}
+
+const char* Allocator::verify_node(NodeId node) {
+  Pages slab_pages, block_pages;
+  for (unsigned c = 1; c < kNrSizeClasses; ++c)
+    if (const char* wrong = depot(node, c).verify_locked(slab_pages)) return wrong;
+  if (const char* wrong = zone(node.v).verify_locked(block_pages)) return wrong;
+  return slab_pages == block_pages ? nullptr : "pages of slabs differ from the allocated blocks";
+}
+
+void Allocator::lock_all() {
+  threads_mutex_.lock_for_fork();
+  for (NodeHeap* heap : nodes_)
+    for (unsigned c = 1; heap != nullptr && c < kNrSizeClasses; ++c) heap->depots[c].mutex().lock_for_fork();
+  for (unsigned n = 0; n < nr_nodes_; ++n)
+    if (nodes_[n] != nullptr) zone(n).mutex().lock_for_fork();
+}
+
+void Allocator::unlock_all() {
+  for (unsigned n = 0; n < nr_nodes_; ++n)
+    if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
+  for (NodeHeap* heap : nodes_)
+    for (unsigned c = 1; heap != nullptr && c < kNrSizeClasses; ++c) heap->depots[c].mutex().unlock_for_fork();
+  threads_mutex_.unlock_for_fork();
+}
+
+}  // namespace weir

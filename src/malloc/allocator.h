@@ -1,0 +1,156 @@
+// Purpose: a whole allocator: arenas of all nodes, depots, large runs, thread caches. A process has one (process.h);
+//          tests make their own.
+// Thread safety: every method from any thread once init() returned true; a ThreadCache belongs to one thread.
+// Invariants: errno is never touched. No method calls malloc. Objects are written only where their content moves or
+//             must be zeroed, and then with no lock held.
+#pragma once
+
+#include <cstdint>
+
+#include "config/options.h"
+#include "malloc/address_map.h"
+#include "malloc/depot.h"
+#include "malloc/thread_cache.h"
+#include "mm/page_source.h"
+#include "topology/topology.h"
+
+namespace weir {
+
+// What a pointer is, as far as weir can tell.
+enum class PointerKind : uint8_t {
+  kForeign,     // outside all arenas
+  kSmall,       // in a slab
+  kLarge,       // the start of a large run
+  kNotGivenOut  // inside an arena, but no object starts there
+};
+
+// Why an object cannot be freed or resized.
+enum class Misuse : uint8_t { kNone, kForeign, kNotGivenOut, kInsideObject, kDoubleFree };
+
+struct BadPointer {
+  Misuse misuse = Misuse::kNone;
+  const void* pointer = nullptr;
+  uint32_t class_size = 0;  // 0: not in a slab
+};
+
+// How memory is to be had: where arenas lie and whether they are bound to the kernel's nodes.
+struct AllocatorSetup {
+  const Options* options = nullptr;
+  const Topology* topology = nullptr;
+  bool bare = true;     // try unmapped space first (see ArenaPlace)
+  uint64_t random = 0;  // picks the place
+  Pages capacity{};     // per node; 0: from the options and RLIMIT_AS
+};
+
+// Sums over all nodes.
+struct AllocatorTotals {
+  size_t accessible_bytes = 0;     // of arenas
+  size_t free_bytes = 0;           // free pages, and free objects in slabs
+  size_t free_resident_bytes = 0;  // free pages with memory behind them
+};
+
+class Allocator {
+ public:
+  constexpr Allocator() : threads_mutex_(LockRank::kThreads) {}
+  [[nodiscard]] bool init(const AllocatorSetup& setup);
+  // Unmaps the arenas; for tests. Every object and cache is gone.
+  void destroy();
+
+  const AddressMap& map() const { return map_; }
+  const Options& options() const { return *options_; }
+
+  // -- thread caches
+  // Makes a cache for the calling thread; null when there is no memory for it.
+  [[nodiscard]] ThreadCache* attach();
+  // Gives a cache and all that it holds back.
+  [[nodiscard]] BadPointer detach(ThreadCache* cache);
+
+  // -- objects; `cache` may be null (the thread has none): then everything goes to the slabs directly
+  // An object of a class when its bin is empty. Null: no memory.
+  [[nodiscard]] void* alloc_slow(ThreadCache* cache, size_t size_class);
+  // Frees an object that cache_push did not take, and objects of every other kind.
+  [[nodiscard]] BadPointer free_slow(ThreadCache* cache, void* object);
+  // `size` bytes at `alignment` (a power of two) as a run of pages; `zero`: cleared.
+  [[nodiscard]] void* alloc_large(ThreadCache* cache, size_t size, size_t alignment, bool zero);
+  // Resizes a large run in place or by moving its pages; null when neither can be done (the caller copies).
+  [[nodiscard]] void* resize_large(void* object, size_t size);
+
+  PointerKind kind_of(const void* p);
+  // Bytes that may be used at an object; 0 for what is not one.
+  size_t usable_size(const void* p);
+  // The class and the exact fault of a pointer that was refused.
+  BadPointer diagnose(const void* p, FreeVerdict verdict);
+
+  // -- memory back to the system
+  // Ends a tick of a tenth of the decay time everywhere; a mistake of the program may only come to light here.
+  [[nodiscard]] BadPointer decay_tick();
+  // Everything unused, now, with what the calling thread's cache (may be null) holds; `bytes` tells how much it was.
+  [[nodiscard]] BadPointer trim(ThreadCache* own, size_t& bytes);
+  // Bytes that are unused but still hold memory; an estimate, without locks.
+  size_t decayable_bytes();
+
+  // -- looking
+  AllocatorTotals totals();
+  unsigned nr_nodes() const { return nr_nodes_; }
+  bool has_zone(NodeId node) const { return nodes_[node.v] != nullptr; }
+  PageSource& pages() { return pages_; }
+  Depot& depot(NodeId node, size_t size_class) { return nodes_[node.v]->depots[size_class]; }
+  // Null when every count agrees, else what does not.
+  const char* verify();
+  uint64_t nr_caches() const { return nr_caches_.load(std::memory_order_relaxed); }
+
+  // -- fork: takes (and gives back) all locks in the order of their ranks
+  void lock_all() WEIR_NO_TSA;
+  void unlock_all() WEIR_NO_TSA;
+
+ private:
+  struct NodeHeap {
+    Zone zone;
+    Depot depots[kNrSizeClasses];
+  };
+  struct RunView {
+    Zone* zone = nullptr;
+    Pfn head = kNoPfn;
+  };
+
+  bool place(const AllocatorSetup& setup);
+  bool init_zones(const Topology& topology);
+  bool init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides);
+  NodeId home_node() const;
+  Pages share_of_limits() const;
+  unsigned refill(NodeId node, size_t size_class, void** out, unsigned want);
+  BadFree flush(size_t size_class, void* const* objects, unsigned count, bool checked);
+  BadPointer free_to_slab(size_t size_class, void* object);
+  BadPointer flush_oldest(ThreadCache* cache, size_t size_class, unsigned count);
+  BadPointer make_room(ThreadCache* cache, size_t size_class);
+  unsigned cache_slots(size_t size_class) const;
+  BadPointer scan_bins(ThreadCache* cache);
+  BadPointer free_large(ThreadCache* cache, void* object);
+  void* pop_run(ThreadCache* cache, Pages count);
+  bool push_run(ThreadCache* cache, const RunView& run, void* object);
+  void flush_runs(RunBin& bin, unsigned count);
+  BadPointer release_run(const RunView& run, void* object);
+  RunView find_run(const void* object);
+  const char* verify_node(NodeId node) WEIR_NO_TSA;
+  Zone& zone(unsigned node) { return nodes_[node]->zone; }
+  size_t guard_bytes() const { return options_->guard ? kPageSize : 0; }
+  void clear_run(Zone& zone, Pfn first, Pages count);
+  void protect_guards(Zone& zone, Pfn head, Pages count);
+  Pfn align_guarded(Zone& zone, Pfn head, Pages taken, size_t alignment, Pages wanted);
+  void* move_run(RunView run, Pages wanted);
+
+  const Options* options_ = nullptr;
+  const Topology* topology_ = nullptr;
+  PageSource pages_;
+  AddressMap map_;
+  ArenaPlace places_[kMaxNodes];
+  unsigned nr_nodes_ = 0;
+  NodeHeap* nodes_[kMaxNodes] = {};
+  Mutex threads_mutex_;
+  ThreadCache* live_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
+  ThreadCache* spare_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
+  std::atomic<uint64_t> nr_caches_{0};
+  std::atomic<uint32_t> nr_moved_runs_{0};
+};
+
+}  // namespace weir

@@ -1,0 +1,21 @@
+// Purpose: decides when memory that was freed goes back to the system: a thread that exists only while there is
+//          something to give back, or, where there must be none, the slow paths themselves.
+// Thread safety: any thread, with no weir lock held. Invariants: at most one decay thread in a process; none after fork
+//                until it is needed again.
+#pragma once
+
+namespace weir {
+
+// Called at the end of slow paths; cheap unless there is something to do. `caller`: the code that called free().
+void decay_poll_on_free(const void* caller);
+void decay_poll_on_alloc();
+
+// From now on threads may be started: the C library has been initialized.
+void decay_allow_threads();
+// From now on no thread is started, because a system-call filter may end the process for it; slow paths look at the
+// clock instead.
+void decay_forbid_threads();
+// In the child of a fork: its parent's thread is not there.
+void decay_after_fork_in_child();
+
+}  // namespace weir

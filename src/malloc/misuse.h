@@ -1,0 +1,13 @@
+// Purpose: tells the person at the terminal which pointer was misused, in one line, and ends the process.
+// Thread safety: any thread, with no weir lock held.
+#pragma once
+
+#include "malloc/allocator.h"
+
+namespace weir {
+
+// Writes e.g. "weir: double free of 0x2a0000001040 (size class 64)" to stderr and aborts. Nothing when there is no
+// misuse. `call`: what the program called ("free", "realloc").
+void report_misuse(const BadPointer& bad, const char* call);
+
+}  // namespace weir

@@ -1,0 +1,223 @@
+#include "malloc/process.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include <cstring>
+
+#include "config/conf.h"
+#include "malloc/decay.h"
+#include "malloc/misuse.h"
+#include "os/env.h"
+#include "os/proc.h"
+#include "topology/sysfs.h"
+
+namespace weir {
+
+namespace process_detail {
+
+// No code may write through the constant caches: their bins are empty and full, so the fast paths never do.
+constinit thread_local CacheBins* cache = const_cast<CacheBins*>(&kEmptyCache);
+constinit Allocator allocator;
+
+namespace {
+
+constinit Options options;
+constinit Topology topology;
+constinit Mutex start_mutex{LockRank::kDecay};
+constinit std::atomic<bool> started{false};
+constinit bool has_key = false;
+constinit pthread_key_t thread_end_key = 0;
+
+CacheBins* empty_cache() {
+  return const_cast<CacheBins*>(&kEmptyCache);
+}
+CacheBins* dead_cache() {
+  return const_cast<CacheBins*>(&kDeadCache);
+}
+
+void on_thread_end(void* own_cache) {
+  // Other destructors may still allocate and free: from here on straight from the slabs.
+  cache = dead_cache();
+  report_misuse(allocator.detach(static_cast<ThreadCache*>(own_cache)), "thread exit");
+}
+
+void read_options() {
+  const char* conf = os::secure_env("WEIR_CONF");
+  if (conf == nullptr) return;
+  const unsigned mistakes = parse_conf(conf, "WEIR_CONF", options, descriptor_sink(2));
+  if (mistakes != 0 && options.abort_conf) os::exit_now(kConfExitStatus);
+}
+
+bool start() {
+  LockGuard guard(start_mutex);
+  if (started.load(std::memory_order_relaxed)) return true;
+  read_options();
+  read_sysfs(topology);
+  AllocatorSetup setup;
+  setup.options = &options;
+  setup.topology = &topology;
+  setup.random = os::process_random();
+  if (!allocator.init(setup)) return false;
+  has_key = pthread_key_create(&thread_end_key, on_thread_end) == 0;
+  started.store(true, std::memory_order_release);
+  return true;
+}
+
+// The calling thread's cache; null when it has none and can have none.
+ThreadCache* own_cache() {
+  if (__builtin_expect(cache != empty_cache(), 1))
+    return cache == dead_cache() ? nullptr : static_cast<ThreadCache*>(cache);
+  if (!process_start()) return nullptr;
+  ThreadCache* made = allocator.attach();
+  if (made == nullptr) return nullptr;
+  // Set first: pthread_setspecific may allocate.
+  cache = made;
+  if (has_key) pthread_setspecific(thread_end_key, made);
+  return made;
+}
+
+void* or_enomem(void* p) {
+  if (__builtin_expect(p == nullptr, 0)) errno = ENOMEM;
+  return p;
+}
+
+// Memory that is not zeroed, errno unchanged.
+void* allocate(size_t size) {
+  ThreadCache* own = own_cache();
+  if (!started.load(std::memory_order_relaxed)) return nullptr;
+  if (size > kMaxSmallSize) return allocator.alloc_large(own, size, kPageSize, false);
+  const size_t size_class = class_of_size(size);
+  if (own != nullptr)
+    if (void* object = cache_pop(own, size_class)) return object;
+  return allocator.alloc_slow(own, size_class);
+}
+
+bool is_foreign(const void* p) {
+  return allocator.map().offset_of(p) >= allocator.map().covered();
+}
+
+// Whether an object of `now` usable bytes stays where it is when it is to hold `size`: when that is its class, or when
+// it shrinks by less than half. Copying to save less costs more than it saves.
+bool keeps_place(size_t now, size_t size) {
+  return size <= now && size >= now / 2 && size != 0;
+}
+
+void* copy_to_new(void* p, size_t now, size_t size) {
+  void* moved = process_malloc(size);
+  if (moved == nullptr) return nullptr;
+  memcpy(moved, p, now < size ? now : size);
+  process_free(p);
+  return moved;
+}
+
+}  // namespace
+
+void* malloc_slow(size_t size) {
+  void* p = or_enomem(allocate(size));
+  decay_poll_on_alloc();
+  return p;
+}
+
+void free_slow(void* p, const void* caller) {
+  if (p == nullptr) return;
+  const int saved_errno = errno;
+  if (is_foreign(p)) {
+    if (weir_foreign_free != nullptr)
+      weir_foreign_free(p);
+    else
+      report_misuse({Misuse::kForeign, p, 0}, "free");
+  } else {
+    report_misuse(allocator.free_slow(own_cache(), p), "free");
+    decay_poll_on_free(caller);
+  }
+  errno = saved_errno;
+}
+
+}  // namespace process_detail
+
+using namespace process_detail;
+
+bool process_start() {
+  return started.load(std::memory_order_acquire) || start();
+}
+
+bool process_started() {
+  return started.load(std::memory_order_acquire);
+}
+
+Allocator& process_allocator() {
+  return allocator;
+}
+const Topology& process_topology() {
+  return topology;
+}
+
+void* process_calloc(size_t count, size_t size) {
+  size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes)) return or_enomem(nullptr);
+  if (bytes > kMaxSmallSize) {
+    ThreadCache* own = own_cache();
+    if (!started.load(std::memory_order_relaxed)) return or_enomem(nullptr);
+    return or_enomem(allocator.alloc_large(own, bytes, kPageSize, true));
+  }
+  void* p = process_malloc(bytes);
+  return p == nullptr ? nullptr : memset(p, 0, bytes);
+}
+
+void* process_realloc(void* p, size_t size) {
+  if (p == nullptr) return process_malloc(size);
+  if (is_foreign(p)) {
+    if (weir_foreign_realloc != nullptr) return weir_foreign_realloc(p, size);
+    report_misuse({Misuse::kForeign, p, 0}, "realloc");
+  }
+  if (size == 0) {
+    process_free(p);
+    return nullptr;
+  }
+  const size_t size_class = allocator.map().class_at(allocator.map().offset_of(p));
+  if (size_class != 0) {
+    const size_t now = kSizeClasses[size_class].size;
+    return keeps_place(now, size) ? p : copy_to_new(p, now, size);
+  }
+  const size_t now = allocator.usable_size(p);
+  if (now == 0) report_misuse({Misuse::kNotGivenOut, p, 0}, "realloc");
+  if (size > kMaxSmallSize) {
+    if (void* resized = allocator.resize_large(p, size)) return resized;
+  }
+  return copy_to_new(p, now, size);
+}
+
+void* process_memalign(size_t alignment, size_t size) {
+  if (alignment <= kMinAlignment) return process_malloc(size);
+  ThreadCache* own = own_cache();
+  if (!started.load(std::memory_order_relaxed)) return or_enomem(nullptr);
+  const size_t size_class = class_of_aligned(size, alignment);
+  if (size_class == 0) return or_enomem(allocator.alloc_large(own, size, alignment, false));
+  if (own != nullptr)
+    if (void* object = cache_pop(own, size_class)) return object;
+  return or_enomem(allocator.alloc_slow(own, size_class));
+}
+
+size_t process_usable_size(const void* p) {
+  if (p == nullptr) return 0;
+  if (is_foreign(p)) {
+    if (weir_foreign_usable_size != nullptr) return weir_foreign_usable_size(const_cast<void*>(p));
+    report_misuse({Misuse::kForeign, p, 0}, "malloc_usable_size");
+  }
+  const size_t usable = allocator.usable_size(p);
+  if (usable == 0) report_misuse({Misuse::kNotGivenOut, p, 0}, "malloc_usable_size");
+  return usable;
+}
+
+size_t process_trim() {
+  size_t bytes = 0;
+  if (process_start()) report_misuse(allocator.trim(own_cache(), bytes), "free");
+  return bytes;
+}
+
+const char* process_verify() {
+  return process_start() ? allocator.verify() : nullptr;
+}
+
+}  // namespace weir

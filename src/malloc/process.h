@@ -1,0 +1,67 @@
+// Purpose: the allocator of this process: started by the first allocation, and the fast paths that every malloc and
+// free
+//          of the program runs through.
+// Thread safety: any thread, any time: before constructors, after thread-local destructors, in fork handlers.
+// Invariants: errno changes only on failure (ENOMEM, EINVAL), and free never changes it.
+#pragma once
+
+#include <cstddef>
+
+#include "malloc/allocator.h"
+#include "malloc/thread_cache.h"
+
+// Defined where the C library's own allocator can be reached (interpose/); elsewhere pointers that are not weir's are
+// misuse.
+extern "C" {
+__attribute__((weak, visibility("hidden"))) void weir_foreign_free(void* p);
+__attribute__((weak, visibility("hidden"))) void* weir_foreign_realloc(void* p, size_t size);
+__attribute__((weak, visibility("hidden"))) size_t weir_foreign_usable_size(void* p);
+}
+
+namespace weir {
+
+namespace process_detail {
+// One pointer of initial-exec thread-local storage: under dlopen only little of that is to be had.
+extern constinit thread_local CacheBins* cache;
+// Constant once the first allocation has returned.
+extern Allocator allocator;
+
+void* malloc_slow(size_t size);
+void free_slow(void* p, const void* caller);
+}  // namespace process_detail
+
+inline __attribute__((always_inline)) void* process_malloc(size_t size) {
+  if (__builtin_expect(size <= kMaxSmallSize, 1)) {
+    void* object = cache_pop(process_detail::cache, class_of_size(size));
+    if (__builtin_expect(object != nullptr, 1)) return object;
+  }
+  return process_detail::malloc_slow(size);
+}
+
+inline __attribute__((always_inline)) void process_free(void* p) {
+  const AddressMap& map = process_detail::allocator.map();
+  const size_t offset = map.offset_of(p);
+  if (__builtin_expect(offset < map.covered(), 1) &&
+      __builtin_expect(cache_push(process_detail::cache, map.class_at(offset), p) == FreeFast::kDone, 1))
+    return;
+  // The return address tells a free() of the dynamic linker's apart.
+  process_detail::free_slow(p, __builtin_return_address(0));
+}
+
+void* process_calloc(size_t count, size_t size);
+void* process_realloc(void* p, size_t size);
+// `alignment` must be a power of two.
+void* process_memalign(size_t alignment, size_t size);
+size_t process_usable_size(const void* p);
+// Gives everything unused back; bytes.
+size_t process_trim();
+// Null when every count agrees.
+const char* process_verify();
+
+// Starts the allocator if no allocation has yet; false when there is no memory for it.
+bool process_start();
+bool process_started();
+Allocator& process_allocator();
+const Topology& process_topology();
+
+}  // namespace weir

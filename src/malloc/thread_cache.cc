@@ -1,0 +1,38 @@
+#include "malloc/thread_cache.h"
+
+#include <cstring>
+
+namespace weir {
+namespace {
+
+// The stack of a bin that is both empty and full: a null below, the limit at its head.
+constinit void* nothing[2] = {nullptr, nullptr};
+
+constexpr CacheBins no_bins() {
+  CacheBins cache{};
+  for (Bin& b : cache.bins) b = {nothing + 1, nothing + 1, 0, 0, 0};
+  return cache;
+}
+
+// The first refill of a bin is small: most programs use most classes only a few times, and what is taken out of a slab
+// counts as touched. It doubles up to a batch.
+constexpr uint32_t kFirstFill = 4;
+
+}  // namespace
+
+constinit const CacheBins kEmptyCache = no_bins();
+constinit const CacheBins kDeadCache = no_bins();
+
+void ThreadCache::reset(size_t bytes_per_class, bool caching_on) {
+  caching = caching_on;
+  freed_bytes = 0;
+  bins[0] = {bottom(1), bottom(1), 0, 0, 0};
+  for (unsigned c = 1; c < kNrSizeClasses; ++c) {
+    const SizeClass& info = kSizeClasses[c];
+    const unsigned slots_wanted = caching_on ? bin_slots(c, bytes_per_class) : 0;
+    const uint32_t fill = info.size >= 1024 ? 1 : kFirstFill;
+    bins[c] = {bottom(c), bottom(c) + slots_wanted, ~uint64_t{0} / info.size + 1, info.slab_mask, fill};
+  }
+}
+
+}  // namespace weir

@@ -1,0 +1,60 @@
+// Purpose: where pages come from: the zones of all nodes and, for each node, the order in which they are asked.
+// Thread safety: alloc_pages from any thread; set-up (init, set_zone, set_zonelist) before any other call.
+// Invariants: zones never go away; arenas of all nodes lie side by side, so that an address names its zone by division.
+//             A node without memory has no zone, and no zonelist names it.
+#pragma once
+
+#include <span>
+
+#include "base/units.h"
+#include "page/zone.h"
+
+namespace weir {
+
+// What an allocation of pages wants; STORY 1 in alloc_pages.cc fulfils it.
+struct PageRequest {
+  NodeId node{};                               // preferred
+  Pages count{1};                              //
+  Pages align{1};                              // in pages, a power of two
+  MigrateType type = MigrateType::kUnmovable;  //
+  bool block = false;                          // a buddy block of exactly `count` (a power of two) pages, else a run
+  bool this_node_only = false;                 // do not fall back to other nodes
+};
+
+struct PageGrant {
+  Zone* zone = nullptr;
+  PageRun run;
+  explicit operator bool() const { return zone != nullptr; }
+};
+
+class PageSource {
+ public:
+  // `base`: the first arena; `span`: bytes from one node's arena to the next.
+  void init(char* base, size_t span, unsigned nr_nodes) { base_ = base, span_ = span, nr_nodes_ = nr_nodes; }
+  void set_zone(NodeId node, Zone& zone) { zones_[node.v] = &zone; }
+  // `order`: the nodes with memory, nearest to `node` first.
+  void set_zonelist(NodeId node, std::span<const NodeId> order);
+
+  // STORY 1. Null when no node has the pages. Takes zone locks; call with none of those held.
+  [[nodiscard]] PageGrant alloc_pages(const PageRequest& request);
+
+  unsigned nr_nodes() const { return nr_nodes_; }
+  Zone& zone(NodeId node) { return *zones_[node.v]; }
+  std::span<const NodeId> zonelist(NodeId node) const { return {zonelists_[node.v], zonelist_length_}; }
+  // The zone whose arena holds `p`, or null.
+  Zone* zone_of(const void* p) {
+    const size_t offset = static_cast<size_t>(static_cast<const char*>(p) - base_);
+    const size_t node = offset / span_;
+    return node < nr_nodes_ ? zones_[node] : nullptr;
+  }
+
+ private:
+  char* base_ = nullptr;
+  size_t span_ = 1;
+  unsigned nr_nodes_ = 0;
+  unsigned zonelist_length_ = 0;
+  NodeId zonelists_[kMaxNodes][kMaxNodes] = {};
+  Zone* zones_[kMaxNodes] = {};
+};
+
+}  // namespace weir

@@ -1,0 +1,26 @@
+// Purpose: reads the small files and folders that the kernel shows its state in (/sys, /proc), without stdio or malloc.
+// Thread safety: any thread, also before constructors and inside malloc; none of it is a cancellation point.
+// Invariants: errno is never touched, no descriptor outlives the call that opened it unless the caller asked for it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+
+namespace weir::os {
+
+// Opens a folder for the *_at functions below; a negative result is -errno.
+[[nodiscard]] int open_directory(const char* path);
+[[nodiscard]] int open_directory_at(int directory, const char* path);
+void close_descriptor(int fd);
+
+// Reads up to `capacity` bytes of the file (a path relative to `directory`) into `buffer`; no NUL is added. Returns the
+// number of bytes, or -errno. A result equal to `capacity` means that there may be more.
+[[nodiscard]] ssize_t read_small_file_at(int directory, const char* path, char* buffer, size_t capacity);
+[[nodiscard]] ssize_t read_small_file(const char* path, char* buffer, size_t capacity);
+
+// Calls `each(context, name)` for every entry of the open folder but "." and "..", in the kernel's order, until it
+// returns false. Returns 0, or -errno when the folder cannot be read.
+int list_directory(int directory, bool (*each)(void* context, const char* name), void* context);
+
+}  // namespace weir::os

@@ -1,0 +1,67 @@
+#include "os/thread.h"
+
+#include <elf.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "os/syscall.h"
+
+namespace weir::os {
+namespace {
+
+// On top of what the C library itself needs (its minimum counts thread-local storage in): the decay thread's deepest
+// call is a few kilobytes.
+constexpr size_t kStackBytes = size_t{64} << 10;
+
+// The kernel's signal sets have 64 bits; the C library's wrapper would leave its own two signals out, which it needs
+// for setuid in all threads.
+constexpr long kSignalSetBytes = 8;
+
+void* trampoline(void* run) {
+  reinterpret_cast<void (*)()>(run)();
+  return nullptr;
+}
+
+}  // namespace
+
+bool start_thread(void (*run)()) {
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return false;
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  const long least = sysconf(_SC_THREAD_STACK_MIN);
+  pthread_attr_setstacksize(&attributes, static_cast<size_t>(least > 0 ? least : 0) + kStackBytes);
+  // All but the C library's internal signals (32, 33).
+  uint64_t blocked = ~(uint64_t{3} << 31), before = 0;
+  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&blocked), as_arg(&before), kSignalSetBytes);
+  pthread_t thread;
+  const int error = pthread_create(&thread, &attributes, trampoline, reinterpret_cast<void*>(run));
+  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&before), 0, kSignalSetBytes);
+  pthread_attr_destroy(&attributes);
+  return error == 0;
+}
+
+bool in_dynamic_linker(const void* code) {
+  const uintptr_t base = getauxval(AT_BASE);
+  if (base == 0) return false;
+  const auto* header = reinterpret_cast<const ElfW(Ehdr)*>(base);
+  const auto* segments = reinterpret_cast<const ElfW(Phdr)*>(base + header->e_phoff);
+  const uintptr_t offset = reinterpret_cast<uintptr_t>(code) - base;
+  for (unsigned i = 0; i < header->e_phnum; ++i) {
+    if (segments[i].p_type == PT_LOAD && (segments[i].p_flags & PF_X) != 0 && offset >= segments[i].p_vaddr &&
+        offset < segments[i].p_vaddr + segments[i].p_memsz)
+      return true;
+  }
+  return false;
+}
+
+int process_id() {
+  return static_cast<int>(syscall6(SYS_getpid));
+}
+
+}  // namespace weir::os

@@ -1,0 +1,109 @@
+#include "os/vm.h"
+
+#include <sys/mman.h>
+
+#include "os/syscall.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+namespace weir::os {
+namespace {
+
+constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+constexpr long kMpolPreferred = 1;  // MPOL_PREFERRED of linux/mempolicy.h
+
+void* map(void* address, size_t bytes, int protection, int flags) {
+  const long result = syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, -1, 0);
+  // Errors are -4095..-1; every other value is an address.
+  return result < 0 && result >= -4095 ? nullptr : reinterpret_cast<void*>(result);
+}
+
+bool advise(void* address, size_t bytes, int advice) {
+  return syscall6(SYS_madvise, as_arg(address), static_cast<long>(bytes), advice) == 0;
+}
+
+}  // namespace
+
+void* vm_reserve(size_t bytes) {
+  return map(nullptr, bytes, PROT_NONE, kAnonymous);
+}
+
+void* vm_map(size_t bytes) {
+  return map(nullptr, bytes, kReadWrite, kAnonymous);
+}
+
+void* vm_map_readonly(size_t bytes) {
+  return map(nullptr, bytes, PROT_READ, kAnonymous);
+}
+
+bool vm_map_new(void* address, size_t bytes) {
+  void* got = map(address, bytes, kReadWrite, kAnonymous | MAP_FIXED_NOREPLACE);
+  if (got == address) return true;
+  // A kernel before 4.17 (or an emulator) takes NOREPLACE for a mere hint and maps elsewhere.
+  if (got != nullptr) vm_unmap(got, bytes);
+  return false;
+}
+
+bool vm_commit(void* address, size_t bytes) {
+  return syscall6(SYS_mprotect, as_arg(address), static_cast<long>(bytes), kReadWrite) == 0;
+}
+
+bool vm_protect_none(void* address, size_t bytes) {
+  return syscall6(SYS_mprotect, as_arg(address), static_cast<long>(bytes), PROT_NONE) == 0;
+}
+
+void vm_unmap(void* address, size_t bytes) {
+  syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
+}
+
+bool vm_purge(void* address, size_t bytes) {
+  return advise(address, bytes, MADV_DONTNEED);
+}
+
+void vm_populate(void* address, size_t bytes) {
+  advise(address, bytes, MADV_POPULATE_WRITE);
+}
+
+void vm_huge_pages(void* address, size_t bytes, bool wanted) {
+  advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+void vm_bind(void* address, size_t bytes, unsigned os_node) {
+  // mbind reads maxnode - 1 bits; 1024 is the largest node count that Linux can be built for.
+  unsigned long mask[1024 / 64] = {};
+  if (os_node >= 1024) return;
+  mask[os_node / 64] = 1ul << (os_node % 64);
+  syscall6(SYS_mbind, as_arg(address), static_cast<long>(bytes), kMpolPreferred, as_arg(mask), 1024 + 1, 0);
+}
+
+bool vm_move(void* from, size_t bytes, void* to, size_t new_bytes) {
+  return syscall6(SYS_mremap, as_arg(from), static_cast<long>(bytes), static_cast<long>(new_bytes),
+                  MREMAP_MAYMOVE | MREMAP_FIXED, as_arg(to)) == reinterpret_cast<long>(to);
+}
+
+bool vm_renew(void* address, size_t bytes) {
+  return map(address, bytes, kReadWrite, kAnonymous | MAP_FIXED) == address;
+}
+
+Pages vm_resident(void* address, size_t bytes) {
+  unsigned char present[512];  // one pageblock a call
+  uint64_t total = 0;
+  for (size_t done = 0; done < bytes;) {
+    const size_t left = bytes - done;
+    const size_t here = left < sizeof(present) * kPageSize ? left : sizeof(present) * kPageSize;
+    if (syscall6(SYS_mincore, as_arg(static_cast<char*>(address) + done), static_cast<long>(here), as_arg(present)) !=
+        0)
+      return Pages(0);
+    for (size_t i = 0; i < pages_of(here).v; ++i) total += present[i] & 1;
+    done += here;
+  }
+  return Pages(total);
+}
+
+}  // namespace weir::os

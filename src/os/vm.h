@@ -1,0 +1,44 @@
+// Purpose: address space and memory from the system, each as one call with a plain result.
+// Thread safety: any thread. Invariants: errno is never touched; every mapping made here is private and anonymous.
+#pragma once
+
+#include <cstddef>
+
+#include "base/units.h"
+
+namespace weir::os {
+
+// Reserves `bytes` of inaccessible address space wherever the kernel likes; null when there is none.
+[[nodiscard]] void* vm_reserve(size_t bytes);
+// Maps readable and writable zero pages at exactly `address`; false (and nothing changed) when something is there.
+[[nodiscard]] bool vm_map_new(void* address, size_t bytes);
+// Maps `bytes` readable and writable, wherever; null on failure.
+[[nodiscard]] void* vm_map(size_t bytes);
+// Maps read-only zero pages: costs no memory and no commit charge until vm_commit makes parts of it writable.
+[[nodiscard]] void* vm_map_readonly(size_t bytes);
+// Makes reserved pages readable and writable; false when the system refuses (RLIMIT_DATA, overcommit).
+[[nodiscard]] bool vm_commit(void* address, size_t bytes);
+// Makes pages inaccessible.
+[[nodiscard]] bool vm_protect_none(void* address, size_t bytes);
+void vm_unmap(void* address, size_t bytes);
+
+// Gives the memory behind the pages back; they read as zeros afterwards. False when the kernel refuses (mlocked pages).
+[[nodiscard]] bool vm_purge(void* address, size_t bytes);
+// Backs the pages with memory in one call instead of one fault each (MADV_POPULATE_WRITE, Linux 5.14); best effort.
+void vm_populate(void* address, size_t bytes);
+// Asks for or against transparent huge pages.
+void vm_huge_pages(void* address, size_t bytes, bool wanted);
+// Prefers memory of the kernel's node `os_node` for these pages; best effort.
+void vm_bind(void* address, size_t bytes, unsigned os_node);
+
+// Moves the pages of the mapping [from, from + bytes) to `to` and makes it `new_bytes` long there, dropping what was
+// mapped at `to`: page tables move, bytes do not. Afterwards nothing is mapped at `from`. False: `from` is as it was,
+// and the mapping at `to` may be gone.
+[[nodiscard]] bool vm_move(void* from, size_t bytes, void* to, size_t new_bytes);
+// Replaces the mapping by a fresh one of zero pages, so that it can merge with its neighbours again after a vm_move.
+[[nodiscard]] bool vm_renew(void* address, size_t bytes);
+
+// Resident pages among those in the range (mincore); 0 when it cannot be told.
+Pages vm_resident(void* address, size_t bytes);
+
+}  // namespace weir::os

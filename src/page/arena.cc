@@ -1,0 +1,119 @@
+#include "page/arena.h"
+
+#include "base/check.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+// Metadata becomes accessible in steps of this size: one call then serves at least 8 MiB of arena, and an idle program
+// pays address space only.
+constexpr size_t kMetadataStep = size_t{64} << 10;
+
+// Where bare arenas may lie: far from where the kernel puts programs (0x5555..., 2/3 of the address space, and what
+// their heaps add), libraries and stacks (below 0x8000...), and above the shadow memory of the sanitizers. Programs
+// with such shadows or with fixed addresses of their own have been seen below 0x2000... only.
+constexpr uintptr_t kBareBegin = 0x2000'0000'0000;
+constexpr uintptr_t kBareEnd = 0x5000'0000'0000;
+// Arenas start at multiples of 1 GiB, so that huge pages of every size and whole page tables fit.
+constexpr size_t kBareGrain = size_t{1} << 30;
+
+constexpr size_t max_block_bitmap_bytes(Pages capacity) {
+  return align_up(capacity.v / kMaxOrderPages / 8 + 8, kPageSize);
+}
+
+// What is accessible from the start: a bit per block of the largest order and a byte per pageblock.
+constexpr size_t fixed_metadata_bytes(Pages capacity) {
+  return max_block_bitmap_bytes(capacity) + align_up(capacity.v / kPageblockPages + 1, kPageSize);
+}
+
+}  // namespace
+
+bool place_arenas(unsigned nr_nodes, Pages capacity, bool bare, uint64_t random, ArenaPlace* places) {
+  constexpr size_t kAlign = kMaxOrderPages * kPageSize;
+  const size_t metadata_span = arena_metadata_span(capacity);
+  const size_t total = nr_nodes * (bytes_of(capacity) + metadata_span);
+  char* base;
+  if (bare) {
+    if (total > kBareEnd - kBareBegin) return false;
+    const uintptr_t room = (kBareEnd - kBareBegin - total) / kBareGrain + 1;
+    base = reinterpret_cast<char*>(kBareBegin + random % room * kBareGrain);
+  } else {
+    char* got = static_cast<char*>(os::vm_reserve(total + kAlign));
+    if (got == nullptr) return false;
+    base = reinterpret_cast<char*>(align_up(reinterpret_cast<uintptr_t>(got), kAlign));
+    if (base != got) os::vm_unmap(got, static_cast<size_t>(base - got));
+    const size_t surplus = static_cast<size_t>(got + kAlign - base);
+    if (surplus != 0) os::vm_unmap(base + total, surplus);
+  }
+  char* metadata = base + nr_nodes * bytes_of(capacity);
+  for (unsigned i = 0; i < nr_nodes; ++i)
+    places[i] = {base + i * bytes_of(capacity), metadata + i * metadata_span, capacity, bare};
+  return true;
+}
+
+void release_arenas(unsigned nr_nodes, const ArenaPlace* places) {
+  os::vm_unmap(places[0].memory, nr_nodes * (bytes_of(places[0].capacity) + arena_metadata_span(places[0].capacity)));
+}
+
+bool Arena::init(const ArenaPlace& place, MetadataStrides extra, int os_node) {
+  place_ = place;
+  os_node_ = os_node;
+  const size_t strides[kNrArrays] = {kUnitPages * sizeof(PageDesc), kUnitPages / 8, extra.first, extra.second};
+  const size_t units = place.capacity.v / kUnitPages;
+  char* next = place.metadata;
+  if (!make_accessible(next, fixed_metadata_bytes(place.capacity))) return false;
+  free_max_blocks_ = reinterpret_cast<uint64_t*>(next);
+  pageblock_types_ = reinterpret_cast<MigrateType*>(next + max_block_bitmap_bytes(place.capacity));
+  next += fixed_metadata_bytes(place.capacity);
+  for (unsigned i = 0; i < kNrArrays; ++i) {
+    arrays_[i] = {next, strides[i], 0};
+    next += align_up(units * strides[i], kMetadataStep);
+  }
+  WEIR_CHECK(static_cast<size_t>(next - place.metadata) <= arena_metadata_span(place.capacity));
+  return true;
+}
+
+bool Arena::make_accessible(char* from, size_t bytes) {
+  const bool ok = place_.bare ? os::vm_map_new(from, bytes) : os::vm_commit(from, bytes);
+  if (ok && os_node_ >= 0) os::vm_bind(from, bytes, static_cast<unsigned>(os_node_));
+  return ok;
+}
+
+bool Arena::grow_to(Pages pages) {
+  if (pages > place_.capacity) return false;
+  const size_t units = (pages.v + kUnitPages - 1) / kUnitPages;
+  for (Array& a : arrays_) {
+    const size_t wanted = align_up(units * a.bytes_per_unit, kMetadataStep);
+    if (wanted <= a.committed) continue;
+    if (!make_accessible(a.base + a.committed, wanted - a.committed)) return false;
+    a.committed = wanted;
+  }
+  if (!make_accessible(place_.memory + bytes_of(accessible_), bytes_of(pages - accessible_))) return false;
+  accessible_ = pages;
+  return true;
+}
+
+bool Arena::renew(Pfn first, Pages count) {
+  char* from = place_.memory + (size_t{first} << kPageShift);
+  if (!os::vm_renew(from, bytes_of(count))) return false;
+  if (os_node_ >= 0) os::vm_bind(from, bytes_of(count), static_cast<unsigned>(os_node_));
+  return true;
+}
+
+void Arena::drop_extra_metadata(Pfn max_block) const {
+  for (const Array& a : {arrays_[kFirstExtra], arrays_[kSecondExtra]}) {
+    const size_t bytes = kMaxOrderPages / kUnitPages * a.bytes_per_unit;
+    // Arrays whose share of a block is no whole number of pages are left alone.
+    if (bytes == 0 || bytes % kPageSize != 0) continue;
+    static_cast<void>(os::vm_purge(a.base + max_block / kUnitPages * a.bytes_per_unit, bytes));
+  }
+}
+
+size_t Arena::metadata_bytes() const {
+  size_t total = fixed_metadata_bytes(place_.capacity);
+  for (const Array& a : arrays_) total += a.committed;
+  return total;
+}
+
+}  // namespace weir

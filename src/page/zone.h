@@ -1,0 +1,152 @@
+// Purpose: the pages of one node: an arena, its buddy lists, its budget and watermarks, and the way memory goes back to
+//          the system.
+// Thread safety: every public method may be called from any thread; one lock (LockRank::kZone) guards the zone. What
+//                init() sets is constant and read without it.
+// Invariants: charged + free = accessible pages at every moment the lock is free; verify() recounts.
+//             System calls that drop memory are made with the lock released, on blocks taken off the lists.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/lock.h"
+#include "base/units.h"
+#include "page/arena.h"
+#include "page/buddy.h"
+#include "page/unused_window.h"
+#include "page/watermark.h"
+
+namespace weir {
+
+// Where transparent huge pages are asked for (they are always a matter of the system's setting too).
+enum class HugePages : uint8_t {
+  kNever,   // nowhere, even where the system gives them unasked
+  kDense,   // for what a zone grows by while nearly all it has is in use
+  kAlways,  // everywhere
+};
+
+struct ZoneConfig {
+  NodeId node{};
+  int os_node = -1;  // the kernel's number to bind memory to; -1 = do not bind
+  ArenaPlace place;
+  MetadataStrides extra;
+  Pages managed{};                      // the zone's share of the budget
+  Pages most_accessible{~uint64_t{0}};  // the arena never grows beyond this
+  Watermarks watermarks;
+  HugePages huge_pages = HugePages::kDense;
+};
+
+// Pages given out. `head` is kNoPfn when there were none.
+struct PageRun {
+  Pfn head = kNoPfn;
+  Pages resident{};  // those that may hold old data; the others were not touched since the system gave them: zeros
+  explicit operator bool() const { return head != kNoPfn; }
+};
+
+struct ZoneStats {
+  NodeId node{};
+  Pages accessible{}, capacity{}, managed{}, charged{}, free{}, free_resident{};
+  Watermarks watermarks;
+  BuddyStats buddy;
+  size_t metadata_bytes = 0;
+#define VMSTAT(name, help) uint64_t name = 0;
+#include "page/vmstat.def"
+#undef VMSTAT
+};
+
+// Whether the owner of a run that is given back may have written to it.
+enum class Touched : bool { kNo, kYes };
+
+class Zone {
+ public:
+  Zone() : mutex_(LockRank::kZone) {}
+
+  [[nodiscard]] bool init(const ZoneConfig& config);
+
+  // A block of 2^order pages aligned to its size.
+  [[nodiscard]] PageRun alloc_block(Order order, MigrateType type);
+  // `touched`: one bit per page of the block (at most 64), set where the owner may have written.
+  void free_block(Pfn head, Order order, uint64_t touched);
+
+  // A run of `count` pages whose address is aligned to `align` pages (a power of two).
+  [[nodiscard]] PageRun alloc_run(Pages count, Pages align, MigrateType type);
+  // Gives a run back; false (nothing done) when `head` is not the head of a run.
+  [[nodiscard]] bool free_run(Pfn head, Touched touched = Touched::kYes);
+  // Lengthens a run by the pages behind it; false (nothing changed) when they are not free.
+  [[nodiscard]] bool extend_run(Pfn head, Pages count, Pages extra);
+  // Gives the tail of a run back, keeping `keep` pages.
+  void shrink_run(Pfn head, Pages count, Pages keep, Touched touched = Touched::kYes);
+  // Gives the first `lead` pages of an untouched run back; returns the new head.
+  Pfn split_run(Pfn head, Pages count, Pages lead);
+
+  // The first stretch of pages in [first, end) that may hold old data; an empty one at `end` when none does. Stable for
+  // pages that the caller owns.
+  struct Stretch {
+    Pfn first, end;
+  };
+  Stretch find_resident(Pfn first, Pfn end);
+
+  // Moves all `count` pages of the run `from` to the start of the longer run `to` by page tables, and frees `from`.
+  // kMoved: `to` is a mapping of its own until renew_mapping. kFailed: nothing happened. Both runs are the caller's.
+  enum class Move : uint8_t { kMoved, kFailed };
+  [[nodiscard]] Move move_run(Pfn from, Pages count, Pfn to, Pages to_count);
+  // Gives a range a fresh mapping that merges with its neighbours; the content is dropped. False: nothing happened.
+  [[nodiscard]] bool renew_mapping(Pfn first, Pages count);
+  // Drops the memory behind pages of an allocated block or run; they read as zeros. False when the system refuses.
+  [[nodiscard]] bool drop_pages(Pfn first, Pages count);
+
+  // Ends a decay tick and gives back what stayed unused, and `more` pages that were unused elsewhere before they came
+  // here; returns the pages given back.
+  Pages decay_tick(Pages more);
+  // Gives back up to `target` free resident pages now, from blocks of up to order `largest`, and with kAlso what other
+  // rooms keep about blocks of the largest order; returns how many pages.
+  enum class Metadata : bool { kStays, kAlso };
+  Pages purge(Pages target, Order largest, Metadata metadata);
+
+  char* address(Pfn pfn) const { return arena_.memory() + (size_t{pfn} << kPageShift); }
+  Pfn pfn_of(const void* p) const {
+    return static_cast<Pfn>(static_cast<size_t>(static_cast<const char*>(p) - arena_.memory()) >> kPageShift);
+  }
+  PageDesc& desc(Pfn pfn) const { return arena_.pages()[pfn]; }
+  const Arena& arena() const { return arena_; }
+  NodeId node() const { return config_.node; }
+  // An estimate without the lock, for deciding whether a look is worth it.
+  Pages free_resident_estimate() const { return Pages(free_resident_.load(std::memory_order_relaxed)); }
+  Pages accessible_estimate() const { return Pages(accessible_.load(std::memory_order_relaxed)); }
+
+  ZoneStats stats();
+  // Null when all agrees, else what does not; `block_pages` gets the pages in blocks. The caller holds the lock.
+  const char* verify_locked(Pages& block_pages) const WEIR_REQUIRES(mutex_);
+
+  Mutex& mutex() WEIR_TSA(lock_returned(mutex_)) { return mutex_; }
+
+ private:
+  // `for_long_run`: the space is for one run longer than a block, which may never be touched densely.
+  bool grow(Pages at_least, bool for_long_run = false) WEIR_REQUIRES(mutex_);
+  void advise_huge_pages(Pages from, Pages to, bool for_long_run) WEIR_REQUIRES(mutex_);
+  bool grow_for_contiguous(Pages count) WEIR_REQUIRES(mutex_);
+  PageRun finish(Pfn head, Pages count) WEIR_REQUIRES(mutex_);
+  Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
+  Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);
+  Pages surplus(Pages taken) WEIR_REQUIRES(mutex_);
+  void end_huge_pages();
+  void publish() WEIR_REQUIRES(mutex_);
+
+  ZoneConfig config_;
+  Arena arena_;
+  Mutex mutex_;
+  Buddy buddy_ WEIR_GUARDED_BY(mutex_);
+  UnusedWindow window_ WEIR_GUARDED_BY(mutex_);
+  uint64_t charged_ WEIR_GUARDED_BY(mutex_) = 0;
+  uint64_t isolated_ WEIR_GUARDED_BY(mutex_) = 0;
+  std::optional<Pages> huge_from_ WEIR_GUARDED_BY(mutex_);  // huge pages were asked for from here on
+  struct Counters {
+#define VMSTAT(name, help) uint64_t name = 0;
+#include "page/vmstat.def"
+#undef VMSTAT
+  } counters_ WEIR_GUARDED_BY(mutex_);
+  std::atomic<uint64_t> free_resident_{0};
+  std::atomic<uint64_t> accessible_{0};
+};
+
+}  // namespace weir

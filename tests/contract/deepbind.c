@@ -1,0 +1,58 @@
+/* deepbind.c: a plug-in loaded with RTLD_DEEPBIND allocates from the C library: the program may free and resize what it
+ * gets from there; the plug-in may use the program's objects and hand them back through the program's own free.
+ * (The C library's free of a preloaded allocator's pointer is not covered: that call never reaches the allocator.) */
+#include <libgen.h>
+#include <malloc.h>
+
+#include "contract.h"
+
+static char* (*plugin_make)(size_t, unsigned);
+static char* (*plugin_text)(const char*);
+static char* (*plugin_aligned)(size_t, size_t);
+static int (*plugin_check_and_return)(void*, size_t, unsigned, void (*)(void*));
+static void (*plugin_release_own)(void*);
+
+static void load(void) {
+  char path[4200];
+  char self[4096];
+  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+  CHECK(length > 0);
+  self[length] = '\0';
+  snprintf(path, sizeof path, "%s/plugin_deepbind.so", dirname(self));
+  void* plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+  if (plugin == NULL) contract_fail(__FILE__, __LINE__, dlerror());
+  *(void**)&plugin_make = dlsym(plugin, "plugin_make");
+  *(void**)&plugin_text = dlsym(plugin, "plugin_text");
+  *(void**)&plugin_aligned = dlsym(plugin, "plugin_aligned");
+  *(void**)&plugin_check_and_return = dlsym(plugin, "plugin_check_and_return");
+  *(void**)&plugin_release_own = dlsym(plugin, "plugin_release_own");
+  CHECK(plugin_make && plugin_text && plugin_aligned && plugin_check_and_return && plugin_release_own);
+}
+
+int main(void) {
+  const size_t sizes[] = {1, 30, 500, 5000, 200 * KIB, 3 * MIB};
+  contract_begin(60);
+  load();
+  for (unsigned round = 0; round < 100; ++round) {
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
+      size_t size = sizes[i];
+      char* theirs = plugin_make(size, round);
+      CHECK(malloc_usable_size(theirs) >= size && filled(theirs, size, round));
+      if (round % 2 == 0) {
+        theirs = realloc(theirs, size + 3000);
+        CHECK(theirs != NULL && filled(theirs, size, round));
+      }
+      free(theirs);
+      free(plugin_aligned(64, size));
+      plugin_release_own(plugin_make(size, round));
+      char* ours = malloc(size);
+      CHECK(ours != NULL);
+      fill(ours, size, round);
+      CHECK(plugin_check_and_return(ours, size, round, free) == 1);
+    }
+    char* text = plugin_text("handed over");
+    CHECK(strcmp(text, "handed over") == 0);
+    free(text);
+  }
+  return 0;
+}

@@ -1,0 +1,16 @@
+/* main.c: a C program that uses libweir beside its own malloc. */
+#include <stdio.h>
+#include <string.h>
+#include <weir/weir.h>
+
+int main(void) {
+  char* text = weir_malloc(100);
+  if (text == NULL) return 1;
+  strcpy(text, "in libweir");
+  text = weir_realloc(text, 5000);
+  if (text == NULL || strcmp(text, "in libweir") != 0 || weir_usable_size(text) < 5000) return 2;
+  weir_free(text);
+  if (weir_debug_verify() != 1) return 3;
+  printf("weir %s\n", weir_version());
+  return 0;
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs a build into a temporary prefix and builds and runs programs against it with CMake and with pkg-config.
+# Usage: test.sh BUILD_DIRECTORY
+set -u
+build=$1
+here=$(cd "$(dirname "$0")" && pwd)
+room=$(mktemp -d) || exit 1
+trap 'rm -rf "$room"' EXIT
+prefix=$room/prefix
+
+fail() { echo "package: $*" >&2; exit 1; }
+# Runs a command silently; its output is shown only if it fails.
+quietly() { "$@" >"$room/log" 2>&1 || { cat "$room/log" >&2; fail "failed: $*"; }; }
+
+quietly cmake --install "$build" --prefix "$prefix"
+for pattern in include/weir/weir.h lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
+  lib/cmake/weir/weirConfig.cmake lib/cmake/weir/weirConfigVersion.cmake lib/pkgconfig/weir.pc; do
+  [ -n "$(find "$prefix" -path "*/$(basename "$(dirname "$pattern")")/*" -name "$(basename "$pattern")")" ] ||
+    fail "$pattern is not installed"
+done
+libraries=$(dirname "$(find "$prefix" -name libweir.so)")
+readelf -d "$libraries/libweir.so" | grep -q 'SONAME.*libweir\.so\.0' || fail "libweir.so has no SONAME libweir.so.0"
+
+quietly cmake -S "$here/consumer" -B "$room/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release
+quietly cmake --build "$room/build"
+for program in in_c in_cxx in_c_static replaced; do
+  output=$("$room/build/$program" 2>&1) || fail "$program (built with CMake) ended with status $?: $output"
+  echo "CMake, $program: $(echo "$output" | sed "s|$room|ROOM|")"
+done
+
+command -v pkg-config >/dev/null || { echo "pkg-config is not installed: its part is left out"; exit 0; }
+PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name weir.pc)")
+export PKG_CONFIG_PATH LD_LIBRARY_PATH=$libraries
+read -r -a flags <<<"$(pkg-config --cflags --libs weir)"
+quietly "${CC:-cc}" "$here/consumer/main.c" -o "$room/pc_c" "${flags[@]}"
+quietly "${CXX:-c++}" -std=c++17 "$here/consumer/main.cc" -o "$room/pc_cxx" "${flags[@]}"
+for program in pc_c pc_cxx; do
+  output=$("$room/$program" 2>&1) || fail "$program (built with pkg-config) ended with status $?: $output"
+  echo "pkg-config, $program: $output"
+done
