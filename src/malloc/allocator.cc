@@ -26,19 +26,11 @@ constexpr size_t kMostAddressSpace = size_t{1} << 45;
 
 }  // namespace
 
+// Unmapped space in the middle of the address space where that works, else reserved space, as much as there is.
 bool Allocator::init(const AllocatorSetup& setup) {
   options_ = setup.options;
   topology_ = setup.topology;
   nr_nodes_ = options_->numa ? topology_->nr_nodes : 1;
-  if (!place(setup)) return false;
-  const size_t span = bytes_of(places_[0].capacity);
-  pages_.init(places_[0].memory, span, nr_nodes_);
-  if (!map_.init(places_[0].memory, span * nr_nodes_)) return false;
-  return init_zones(*topology_);
-}
-
-// Unmapped space in the middle of the address space where that works, else reserved space, as much as there is.
-bool Allocator::place(const AllocatorSetup& setup) {
   size_t capacity = setup.capacity.v != 0 ? bytes_of(setup.capacity) : static_cast<size_t>(options_->arena_size);
   if (capacity > kMostAddressSpace / nr_nodes_) capacity = kMostAddressSpace / nr_nodes_;
   constexpr size_t kGrain = kMaxOrderPages * kPageSize;
@@ -46,20 +38,31 @@ bool Allocator::place(const AllocatorSetup& setup) {
   const size_t limit = os::address_space_limit();
   if (limit < capacity) capacity = limit;
   capacity = align_up(capacity, kGrain);
-  const Pages pages(capacity >> kPageShift);
-  if (setup.bare && place_arenas(nr_nodes_, pages, true, setup.random, places_)) {
-    Arena probe;
-    // The first node's first pages tell whether the space can be had; they are given back for init_zone to take.
-    if (probe.init(places_[0], {}, -1) && probe.grow_to(Pages(kUnitPages))) {
-      os::vm_unmap(places_[0].memory, kUnitSize);
-      os::vm_unmap(places_[0].metadata, arena_metadata_span(pages));
-      return true;
-    }
-  }
+  if (setup.bare && init_at(Pages(capacity >> kPageShift), true, setup.random)) return true;
   // Half of what RLIMIT_AS leaves, at most: the program maps memory of its own too.
   for (size_t bytes = limit == SIZE_MAX ? capacity : align_up(limit / 2, kGrain); bytes >= kGrain; bytes /= 2)
-    if (place_arenas(nr_nodes_, Pages(align_up(bytes, kGrain) >> kPageShift), false, 0, places_)) return true;
+    if (init_at(Pages(align_up(bytes, kGrain) >> kPageShift), false, 0)) return true;
   return false;
+}
+
+bool Allocator::init_at(Pages capacity, bool bare, uint64_t random) {
+  if (!place_arenas(nr_nodes_, capacity, bare, random, places_)) return false;
+  const size_t span = bytes_of(capacity);
+  pages_.init(places_[0].memory, span, nr_nodes_);
+  if (map_.init(places_[0].memory, span * nr_nodes_)) {
+    if (init_zones(*topology_)) return true;
+    map_.destroy();
+  }
+  forget_arenas();
+  return false;
+}
+
+void Allocator::forget_arenas() {
+  for (NodeHeap*& heap : nodes_) {
+    if (heap != nullptr) os::vm_unmap(heap, align_up(sizeof(NodeHeap), kPageSize));
+    heap = nullptr;
+  }
+  release_arenas(nr_nodes_, places_);
 }
 
 bool Allocator::init_zones(const Topology& topology) {
@@ -112,22 +115,19 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
                                                       : HugePages::kDense;
   void* memory = os::vm_map(align_up(sizeof(NodeHeap), kPageSize));
   if (memory == nullptr) return false;
-  NodeHeap* heap = static_cast<NodeHeap*>(memory);
+  NodeHeap* heap = nodes_[node.v] = static_cast<NodeHeap*>(memory);
   new (&heap->zone) Zone();
   if (!heap->zone.init(config)) return false;
   pages_.set_zone(node, heap->zone);
   for (unsigned c = 1; c < kNrSizeClasses; ++c) {
     new (&heap->depots[c]) Depot();
-    heap->depots[c].init(pages_, map_, node, c);
+    heap->depots[c].init(pages_, map_, node, c, heap->transfer[c]);
   }
-  nodes_[node.v] = heap;
   return true;
 }
 
 void Allocator::destroy() {
-  for (NodeHeap* heap : nodes_)
-    if (heap != nullptr) os::vm_unmap(heap, align_up(sizeof(NodeHeap), kPageSize));
-  release_arenas(nr_nodes_, places_);
+  forget_arenas();
   map_.destroy();
   LockGuard guard(threads_mutex_);
   for (ThreadCache** list : {&live_, &spare_}) {

@@ -107,14 +107,16 @@ class Allocator {
   struct NodeHeap {
     Zone zone;
     Depot depots[kNrSizeClasses];
+    void* transfer[kNrSizeClasses][Depot::kTransferSlots];
   };
   struct RunView {
     Zone* zone = nullptr;
     Pfn head = kNoPfn;
   };
 
-  bool place(const AllocatorSetup& setup);
+  bool init_at(Pages capacity, bool bare, uint64_t random);
   bool init_zones(const Topology& topology);
+  void forget_arenas();
   bool init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides);
   NodeId home_node() const;
   Pages share_of_limits() const;

@@ -14,7 +14,8 @@ constexpr unsigned kIdleTicks = UnusedWindow::kTicks;
 
 }  // namespace
 
-void Depot::init(PageSource& source, AddressMap& map, NodeId node, size_t size_class) {
+void Depot::init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer) {
+  transfer_ = transfer;
   source_ = &source;
   map_ = &map;
   node_ = node;
@@ -76,6 +77,8 @@ bool Depot::add_slab() {
   SlabView slab = view(static_cast<UnitIndex>(grant.run.head >> (kSlabUnitShift - kPageShift)));
   slab.init(size_class_);
   slab.desc.idle_since = tick_;
+  // Memory that came with the pages is to go with them too, used or not.
+  slab.desc.touched = grant.run.resident_mask;
   link(slab);
   ++nr_slabs_;
   ++nr_empty_;

@@ -30,8 +30,13 @@ struct DepotStats {
 
 class Depot {
  public:
+  // Four batches: two threads can hand over in turns without touching slabs.
+  static constexpr unsigned kTransferBatches = 4;
+  static constexpr unsigned kTransferSlots = kTransferBatches * size_class_detail::kMostSlots / 2;
+
   Depot() : mutex_(LockRank::kDepot) {}
-  void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class);
+  // `transfer`: room for kTransferSlots pointers, outside this class so that depots nobody uses cost no page each.
+  void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer);
 
   // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0 = no memory on this node.
   [[nodiscard]] unsigned refill(void** out, unsigned want);
@@ -59,10 +64,6 @@ class Depot {
   Mutex& mutex() { return mutex_; }
 
  private:
-  // Four batches: two threads can hand over in turns without touching slabs.
-  static constexpr unsigned kTransferBatches = 4;
-  static constexpr unsigned kTransferSlots = kTransferBatches * 128;
-
   Zone& zone() const { return source_->zone(node_); }
   SlabView view(UnitIndex unit) const;
   SlabView view_of(const void* object) const;
@@ -92,7 +93,7 @@ class Depot {
   uint16_t nr_transfer_ WEIR_GUARDED_BY(mutex_) = 0;
   uint16_t least_transfer_ WEIR_GUARDED_BY(mutex_) = 0;  // since the last tick
   std::atomic<uint64_t> free_objects_{0};                // in slabs and transfer cache; written under the lock
-  void* transfer_[kTransferSlots] WEIR_GUARDED_BY(mutex_) = {};
+  void** transfer_ WEIR_TSA(pt_guarded_by(mutex_)) = nullptr;
 };
 
 }  // namespace weir

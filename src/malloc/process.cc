@@ -53,7 +53,10 @@ bool start() {
   LockGuard guard(start_mutex);
   if (started.load(std::memory_order_relaxed)) return true;
   read_options();
-  read_sysfs(topology);
+  if (is_one_node())
+    read_as_one_node(topology);
+  else
+    read_sysfs(topology);
   AllocatorSetup setup;
   setup.options = &options;
   setup.topology = &topology;

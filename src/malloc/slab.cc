@@ -77,6 +77,10 @@ uint64_t SlabView::idle_pages() const {
     const size_t first = (page << kPageShift) / c.size;
     size_t last = (((page + 1) << kPageShift) - 1) / c.size;
     if (last >= c.objects) last = c.objects - 1u;
+    if (first >= c.objects) {
+      bitmap::set(&idle, page);  // behind the last object
+      continue;
+    }
     if (bitmap::find_next(bits, first, last + 1, false) == last + 1) bitmap::set(&idle, page);
   }
   return idle;

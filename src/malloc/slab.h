@@ -23,7 +23,7 @@ struct SlabDesc {
   uint8_t size_class;   //
   bool on_list;         // linked through next/prev
   uint16_t idle_since;  // depot tick of the last take or give, for decay
-  uint64_t touched;     // pages that held an object since the system last gave them
+  uint64_t touched;     // pages that may have memory
   uint64_t few_bits;    // the bitmap of a slab of at most 64 objects: one cache line less for these
 };
 static_assert(sizeof(SlabDesc) == 32, "two in a cache line");

@@ -36,8 +36,6 @@ char* const* initial_environment() {
   // The kernel gives up on longer argument lists (MAX_ARG_STRINGS is far above, but 8 bytes each must fit the stack).
   constexpr intptr_t kMaxArguments = intptr_t{1} << 20;
   if (argc < 1 || argc > kMaxArguments) return nullptr;
-  for (intptr_t i = 1; i <= argc; ++i)
-    if (words[i] == nullptr) return nullptr;
   return words[argc + 1] == nullptr ? words + argc + 2 : nullptr;
 }
 

@@ -137,8 +137,14 @@ Pages Zone::surplus(Pages taken) {
 PageRun Zone::alloc_block(Order order, MigrateType type) {
   LockGuard guard(mutex_);
   Pfn head = buddy_.take_block(order, type);
-  if (head == kNoPfn && grow(Pages(2 * pages_of(order).v))) head = buddy_.take_block(order, type);
-  return head == kNoPfn ? PageRun{} : finish(head, pages_of(order));
+  // A block may need an aligned start, or just what is left of the arena.
+  if (head == kNoPfn && (grow(Pages(2 * pages_of(order).v)) || grow(pages_of(order))))
+    head = buddy_.take_block(order, type);
+  if (head == kNoPfn) return {};
+  PageRun run = finish(head, pages_of(order));
+  run.resident_mask = (arena_.residency()[head / bitmap::kWordBits] >> (head % bitmap::kWordBits)) &
+                      bitmap::low_mask(pages_of(order).v);
+  return run;
 }
 
 void Zone::free_block(Pfn head, Order order, uint64_t touched) {

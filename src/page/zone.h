@@ -40,6 +40,7 @@ struct ZoneConfig {
 struct PageRun {
   Pfn head = kNoPfn;
   Pages resident{};  // those that may hold old data; the others were not touched since the system gave them: zeros
+  uint64_t resident_mask = 0;  // of a block: one bit per page
   explicit operator bool() const { return head != kNoPfn; }
 };
 

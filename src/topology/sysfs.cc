@@ -157,6 +157,17 @@ void read_as_one_node(Topology& topology) {
   WEIR_CHECK(finished);
 }
 
+bool is_one_node(const char* root) {
+  char text[64];  // a list that is longer names more than one
+  Line path;
+  path.text(root).text("/devices/system/node/online").text(std::string_view("\0", 1));
+  const ssize_t size = os::read_small_file(path.view().data(), text, sizeof(text));
+  if (size <= 0) return false;
+  size_t digits = 0;
+  while (digits < static_cast<size_t>(size) && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  return digits != 0 && digits + 1 == static_cast<size_t>(size) && text[digits] == '\n';
+}
+
 void read_sysfs(Topology& topology, const char* root) {
   if (!read_tree(topology, root, true)) {
     read_as_one_node(topology);

@@ -18,4 +18,7 @@ void read_sysfs(Topology& topology, const char* root = "/sys");
 // This machine taken as one node with all of the memory and the processors this thread may run on; opens no file.
 void read_as_one_node(Topology& topology);
 
+// True when the kernel says that one node is online: three system calls, where a whole tree takes twenty and more.
+[[nodiscard]] bool is_one_node(const char* root = "/sys");
+
 }  // namespace weir

@@ -159,7 +159,7 @@ class ZoneProperty : public testing::TestWithParam<uint64_t> {
 };
 
 TEST_P(ZoneProperty, KeepsContentAndCounts) {
-  for (unsigned step = 0; step < 3000; ++step) {
+  for (unsigned step = 0; step < 2000; ++step) {
     const bool filling = step / 400 % 2 == 0;
     const uint64_t what = below(100);
     if (what < (filling ? 45u : 25u)) allocate();

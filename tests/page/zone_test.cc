@@ -310,11 +310,9 @@ TEST(Zone, NeverMovesInReservedSpace) {
 TEST(Zone, ExchangesPagesThatDoNotFit) {
   PrivateZone z(Pages(256 * kMaxOrderPages));
   // Of 256 runs, the second half is free and warm: 64 MiB in pieces of 64 pages.
-  for (int i = 0; i < 256; ++i) {
-    const PageRun piece = z->alloc_run(Pages(128), Pages(128), kMovable);
-    ASSERT_TRUE(piece);
-    z->shrink_run(piece.head, Pages(128), Pages(64));
-  }
+  Pfn pieces[256];
+  for (Pfn& piece : pieces) piece = z->alloc_run(Pages(128), Pages(128), kMovable).head;
+  for (const Pfn piece : pieces) z->shrink_run(piece, Pages(128), Pages(64));
   const uint64_t before = z->stats().free_resident.v;
   ASSERT_EQ(before, 256 * 64u);
   const PageRun run = z->alloc_run(Pages(4000), Pages(1), kMovable);

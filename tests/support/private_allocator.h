@@ -90,6 +90,13 @@ class PrivateAllocator {
     return moved;
   }
 
+  // Gives back everything unused; bytes.
+  size_t trim(ThreadCache* cache) {
+    size_t bytes = 0;
+    if (allocator_->trim(cache, bytes).misuse != Misuse::kNone) abort();
+    return bytes;
+  }
+
   // Pages charged on all nodes.
   uint64_t charged() {
     uint64_t total = 0;
