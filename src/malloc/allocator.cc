@@ -21,6 +21,10 @@ constexpr unsigned kBinsPerScan = 8;
 constexpr uint64_t kOnlyFreeingBytes = uint64_t{16} << 20;
 constexpr unsigned kSmallestBin = 8;
 
+// Somebody else may be where an arena should lie: another copy of weir, say. Places are tried at odd distances.
+constexpr unsigned kBareTries = 4;
+constexpr uint64_t kNextPlace = 7919;
+
 // Linux calls this much of a 47-bit address space one process's; arenas of many nodes share it.
 constexpr size_t kMostAddressSpace = size_t{1} << 45;
 
@@ -38,7 +42,8 @@ bool Allocator::init(const AllocatorSetup& setup) {
   const size_t limit = os::address_space_limit();
   if (limit < capacity) capacity = limit;
   capacity = align_up(capacity, kGrain);
-  if (setup.bare && init_at(Pages(capacity >> kPageShift), true, setup.random)) return true;
+  for (unsigned tries = 0; setup.bare && tries < kBareTries; ++tries)
+    if (init_at(Pages(capacity >> kPageShift), true, setup.random + tries * kNextPlace)) return true;
   // Half of what RLIMIT_AS leaves, at most: the program maps memory of its own too.
   for (size_t bytes = limit == SIZE_MAX ? capacity : align_up(limit / 2, kGrain); bytes >= kGrain; bytes /= 2)
     if (init_at(Pages(align_up(bytes, kGrain) >> kPageShift), false, 0)) return true;
@@ -59,7 +64,9 @@ bool Allocator::init_at(Pages capacity, bool bare, uint64_t random) {
 
 void Allocator::forget_arenas() {
   for (NodeHeap*& heap : nodes_) {
-    if (heap != nullptr) os::vm_unmap(heap, align_up(sizeof(NodeHeap), kPageSize));
+    if (heap == nullptr) continue;
+    if (places_[0].bare) heap->zone.unmap();
+    os::vm_unmap(heap, align_up(sizeof(NodeHeap), kPageSize));
     heap = nullptr;
   }
   release_arenas(nr_nodes_, places_);

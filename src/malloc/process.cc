@@ -60,7 +60,9 @@ bool start() {
   AllocatorSetup setup;
   setup.options = &options;
   setup.topology = &topology;
-  setup.random = os::process_random();
+  // With the address mixed in, several copies of weir in one process (one linked, one preloaded) choose different
+  // places.
+  setup.random = os::process_random() ^ (reinterpret_cast<uintptr_t>(&allocator) >> kPageShift);
   if (!allocator.init(setup)) return false;
   has_key = pthread_key_create(&thread_end_key, on_thread_end) == 0;
   started.store(true, std::memory_order_release);

@@ -53,6 +53,7 @@ bool place_arenas(unsigned nr_nodes, Pages capacity, bool bare, uint64_t random,
 }
 
 void release_arenas(unsigned nr_nodes, const ArenaPlace* places) {
+  if (places[0].bare) return;
   os::vm_unmap(places[0].memory, nr_nodes * (bytes_of(places[0].capacity) + arena_metadata_span(places[0].capacity)));
 }
 
@@ -63,6 +64,7 @@ bool Arena::init(const ArenaPlace& place, MetadataStrides extra, int os_node) {
   const size_t units = place.capacity.v / kUnitPages;
   char* next = place.metadata;
   if (!make_accessible(next, fixed_metadata_bytes(place.capacity))) return false;
+  fixed_bytes_ = fixed_metadata_bytes(place.capacity);
   free_max_blocks_ = reinterpret_cast<uint64_t*>(next);
   pageblock_types_ = reinterpret_cast<MigrateType*>(next + max_block_bitmap_bytes(place.capacity));
   next += fixed_metadata_bytes(place.capacity);
@@ -72,6 +74,17 @@ bool Arena::init(const ArenaPlace& place, MetadataStrides extra, int os_node) {
   }
   WEIR_CHECK(static_cast<size_t>(next - place.metadata) <= arena_metadata_span(place.capacity));
   return true;
+}
+
+void Arena::unmap() {
+  if (fixed_bytes_ != 0) os::vm_unmap(place_.metadata, fixed_bytes_);
+  for (Array& a : arrays_) {
+    if (a.committed != 0) os::vm_unmap(a.base, a.committed);
+    a.committed = 0;
+  }
+  if (accessible_.v != 0) os::vm_unmap(place_.memory, bytes_of(accessible_));
+  fixed_bytes_ = 0;
+  accessible_ = Pages(0);
 }
 
 bool Arena::make_accessible(char* from, size_t bytes) {

@@ -42,13 +42,17 @@ constexpr size_t arena_metadata_span(Pages capacity) {
 // the space is picked by `random` in the middle of the 47-bit address space and not mapped yet; otherwise it is
 // reserved wherever the kernel likes. False when there is none.
 [[nodiscard]] bool place_arenas(unsigned nr_nodes, Pages capacity, bool bare, uint64_t random, ArenaPlace* places);
-// Unmaps what place_arenas (and growing) mapped.
+// Gives reserved places back, with all that grew in them. Bare places are nobody's: Arena::unmap gives back what is
+// ours.
 void release_arenas(unsigned nr_nodes, const ArenaPlace* places);
 
 class Arena {
  public:
   // `os_node` < 0: memory is not bound to a node. False when not even the fixed metadata can be had.
   [[nodiscard]] bool init(const ArenaPlace& place, MetadataStrides extra, int os_node);
+
+  // Unmaps what was made accessible, and nothing else; the arena is of no use afterwards.
+  void unmap();
 
   // Makes the first `pages` pages accessible; false (and the old extent) when the system refuses.
   [[nodiscard]] bool grow_to(Pages pages);
@@ -80,6 +84,7 @@ class Arena {
   ArenaPlace place_;
   int os_node_ = -1;
   Pages accessible_{};
+  size_t fixed_bytes_ = 0;  // of metadata that was accessible from the start
   uint64_t* free_max_blocks_ = nullptr;
   MigrateType* pageblock_types_ = nullptr;
   Array arrays_[kNrArrays];

@@ -63,6 +63,8 @@ class Zone {
   Zone() : mutex_(LockRank::kZone) {}
 
   [[nodiscard]] bool init(const ZoneConfig& config);
+  // Unmaps the arena; nobody may use the zone any more.
+  void unmap() { arena_.unmap(); }
 
   // A block of 2^order pages aligned to its size.
   [[nodiscard]] PageRun alloc_block(Order order, MigrateType type);

@@ -310,6 +310,49 @@ TEST_F(AllocatorTest, LockAllStopsTheWorld) {
   expect_all_free();
 }
 
+// Two copies of weir in one process (a program linked with libweir that is preloaded with the drop-in) may choose the same
+// place: the second must find another and leave the first alone.
+TEST_F(AllocatorTest, TwoAtTheSamePlace) {
+  if (kTsan) GTEST_SKIP() << "the sanitizer has no shadow for bare space";
+  ASSERT_TRUE(a_.start(kCapacity, true, 77));
+  void* small = a_.malloc(nullptr, 1000);
+  void* large = a_.malloc(nullptr, 3000000);
+  write_pattern(small, 1000, 1);
+  write_pattern(large, 3000000, 2);
+  {
+    PrivateAllocator second;
+    ASSERT_TRUE(second.start(kCapacity, true, 77));
+    void* p = second.malloc(nullptr, 1000);
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(a_->kind_of(p), PointerKind::kForeign);
+    EXPECT_TRUE(check_pattern(small, 1000, 1000, 1));
+    EXPECT_EQ(second->verify(), nullptr);
+  }
+  EXPECT_TRUE(check_pattern(small, 1000, 1000, 1));
+  EXPECT_TRUE(check_pattern(large, 3000000, 3000000, 2));
+  free(nullptr, small);
+  free(nullptr, large);
+  expect_all_free();
+}
+
+TEST_F(AllocatorTest, ATakenPlaceIsLeftAlone) {
+  if (kTsan) GTEST_SKIP() << "the sanitizer has no shadow for bare space";
+  ArenaPlace place[1];
+  ASSERT_TRUE(place_arenas(1, Pages(kCapacity >> kPageShift), true, 5, place));
+  for (char* taken : {place[0].memory, place[0].memory + 8 * kPageSize, place[0].metadata, place[0].metadata + kPageSize}) {
+    ASSERT_TRUE(os::vm_map_new(taken, kPageSize));
+    *taken = 'x';
+    ASSERT_TRUE(a_.start(kCapacity, true, 5));
+    void* p = a_.malloc(nullptr, 100000);
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(*taken, 'x');
+    free(nullptr, p);
+    a_.stop();
+    EXPECT_EQ(*taken, 'x');
+    os::vm_unmap(taken, kPageSize);
+  }
+}
+
 TEST_F(AllocatorTest, StartsAndStopsAgainAndAgain) {
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(a_.start(size_t{64} << 20, i % 2 == 0, static_cast<uint64_t>(i)));

@@ -156,11 +156,11 @@ TEST_F(Large, GrowsInPlaceWhereNothingFollows) {
 
 TEST_F(Large, SmallBlockedRunsAreLeftToCopying) {
   start();
-  void* p = a_->alloc_large(nullptr, 20 * kPageSize, kPageSize, false);
-  void* wall = a_->alloc_large(nullptr, 20 * kPageSize, kPageSize, false);
-  ASSERT_EQ(wall, static_cast<char*>(p) + 20 * kPageSize);
-  EXPECT_EQ(a_->resize_large(p, 40 * kPageSize), nullptr);
-  EXPECT_EQ(a_->usable_size(p), 20 * kPageSize);
+  void* p = a_->alloc_large(nullptr, 32 * kPageSize, kPageSize, false);
+  void* wall = a_->alloc_large(nullptr, 32 * kPageSize, kPageSize, false);
+  ASSERT_EQ(wall, static_cast<char*>(p) + 32 * kPageSize);
+  EXPECT_EQ(a_->resize_large(p, 64 * kPageSize), nullptr);
+  EXPECT_EQ(a_->usable_size(p), 32 * kPageSize);
   free(p);
   free(wall);
   expect_all_free();

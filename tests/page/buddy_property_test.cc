@@ -149,7 +149,7 @@ class BuddyProperty : public testing::TestWithParam<uint64_t> {
 };
 
 TEST_P(BuddyProperty, AgreesWithTheModel) {
-  for (unsigned step = 0; step < 20000; ++step) {
+  for (unsigned step = 0; step < 8000; ++step) {
     // The mix drifts, so that the zone is nearly full and nearly empty in turns.
     const bool filling = step / 500 % 2 == 0;
     const uint64_t what = below(100);

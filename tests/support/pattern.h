@@ -8,13 +8,12 @@
 #include <cstdint>
 #include <cstring>
 
-#include "base/units.h"
-
 namespace weir {
 
 // Up to here every word is written; beyond, the first and the last word of each page, because blocks of tens of MiB
 // would otherwise take all of a test's time.
 inline constexpr size_t kDensePattern = size_t{64} << 10;
+inline constexpr size_t kPatternPage = 4096;
 
 inline uint64_t pattern_word(uint64_t seed, size_t offset) {
   uint64_t x = seed + offset * 0x9e3779b97f4a7c15u;
@@ -28,9 +27,9 @@ inline bool for_pattern(size_t size, Visit visit) {
   const size_t dense = size < kDensePattern ? size : kDensePattern;
   for (size_t at = 0; at + sizeof(uint64_t) <= dense; at += sizeof(uint64_t))
     if (!visit(at)) return false;
-  for (size_t page = kDensePattern; page < size; page += kPageSize) {
+  for (size_t page = kDensePattern; page < size; page += kPatternPage) {
     if (page + sizeof(uint64_t) <= size && !visit(page)) return false;
-    if (page + kPageSize <= size && !visit(page + kPageSize - sizeof(uint64_t))) return false;
+    if (page + kPatternPage <= size && !visit(page + kPatternPage - sizeof(uint64_t))) return false;
   }
   return true;
 }
