@@ -422,6 +422,11 @@ void Allocator::lock_all() {
     if (nodes_[n] != nullptr) zone(n).mutex().lock_for_fork();
 }
 
+void Allocator::after_fork_in_child() {
+  for (unsigned n = 0; n < nr_nodes_; ++n)
+    if (nodes_[n] != nullptr) zone(n).after_fork_in_child();
+}
+
 void Allocator::unlock_all() {
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();

@@ -102,6 +102,8 @@ class Allocator {
   // -- fork: takes (and gives back) all locks in the order of their ranks
   void lock_all() WEIR_NO_TSA;
   void unlock_all() WEIR_NO_TSA;
+  // Between the two in the child, where only the forking thread lives on.
+  void after_fork_in_child() WEIR_NO_TSA;
 
  private:
   struct NodeHeap {

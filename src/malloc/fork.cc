@@ -20,6 +20,7 @@ void in_parent() {
 }
 
 void in_child() {
+  process_allocator().after_fork_in_child();
   process_allocator().unlock_all();
   decay_after_fork_in_child();
 }

@@ -32,7 +32,7 @@ void free_slow(void* p, const void* caller);
 
 inline __attribute__((always_inline)) void* process_malloc(size_t size) {
   if (__builtin_expect(size <= kMaxSmallSize, 1)) {
-    void* object = cache_pop(process_detail::cache, class_of_size(size));
+    void* object = cache_pop_size(process_detail::cache, size);
     if (__builtin_expect(object != nullptr, 1)) return object;
   }
   return process_detail::malloc_slow(size);

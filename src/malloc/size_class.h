@@ -104,6 +104,14 @@ constexpr size_t class_of_size(size_t size) {
   return kSizeToClass[(size + kMinAlignment - 1) / kMinAlignment];
 }
 
+// The same table with the classes as offsets of their bins in a thread cache, one instruction less in every malloc.
+inline constexpr size_t kBinBytes = 32;
+inline constexpr auto kSizeToBin = [] {
+  std::array<uint16_t, kSizeToClass.size()> table{};
+  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<uint16_t>(kSizeToClass[i] * kBinBytes);
+  return table;
+}();
+
 // The smallest class that holds `size` bytes at `alignment` (a power of two), or 0 when only a run of pages does.
 constexpr size_t class_of_aligned(size_t size, size_t alignment) {
   const size_t least = size > alignment ? size : alignment;

@@ -18,7 +18,7 @@ struct Bin {
   uint32_t mask;   // slab bytes - 1
   uint32_t fill;   // objects to ask for at the next refill
 };
-static_assert(sizeof(Bin) == 32);
+static_assert(sizeof(Bin) == kBinBytes);
 
 struct CacheBins {
   Bin bins[kNrSizeClasses];
@@ -72,13 +72,22 @@ extern const CacheBins kDeadCache;
 
 enum class FreeFast : uint8_t { kDone, kSlow, kInsideObject, kDoubleFree };
 
-// Pops an object of the class, or null when the bin is empty.
-inline __attribute__((always_inline)) void* cache_pop(CacheBins* cache, size_t size_class) {
-  Bin& bin = cache->bins[size_class];
+inline __attribute__((always_inline)) void* bin_pop(Bin& bin) {
   void** head = bin.head;
   void* object = head[-1];
   if (__builtin_expect(object != nullptr, 1)) bin.head = head - 1;
   return object;
+}
+
+// Pops an object of the class, or null when the bin is empty.
+inline __attribute__((always_inline)) void* cache_pop(CacheBins* cache, size_t size_class) {
+  return bin_pop(cache->bins[size_class]);
+}
+
+// Pops an object of `size` bytes (at most kMaxSmallSize), or null when its bin is empty.
+inline __attribute__((always_inline)) void* cache_pop_size(CacheBins* cache, size_t size) {
+  const size_t offset = kSizeToBin[(size + kMinAlignment - 1) / kMinAlignment];
+  return bin_pop(*reinterpret_cast<Bin*>(reinterpret_cast<char*>(cache->bins) + offset));
 }
 
 // Pushes an object. Finds pointers into the middle of objects and a second free right after the first; all else is

@@ -360,6 +360,15 @@ void Buddy::putback(Pfn pfn) {
   give_block(pfn, pages_[pfn].order);
 }
 
+void Buddy::putback_all() {
+  for (Pfn p = 0; p < end_;) {
+    const PageDesc& d = pages_[p];
+    const Pfn size = d.state == PageState::kRun ? d.count : Pfn{1} << d.order;
+    if (d.state == PageState::kIsolated) putback(p);
+    p += size;
+  }
+}
+
 void Buddy::collect(BuddyStats& stats) const {
   for (unsigned w = 0; w < 2; ++w)
     for (unsigned t = 0; t < kNrMigrateTypes; ++t)

@@ -49,6 +49,8 @@ class Buddy {
   Pfn isolate_warm(Order largest);
   // Puts an isolated block back.
   void putback(Pfn pfn);
+  // Puts all of them back, looking at every block.
+  void putback_all();
 
   Pages nr_free() const { return Pages(nr_free_); }
   Pages nr_free_resident() const { return Pages(nr_free_resident_); }

@@ -346,6 +346,13 @@ Pages Zone::purge(Pages target, Order largest, Metadata metadata) {
   return Pages(purged);
 }
 
+void Zone::after_fork_in_child() {
+  if (isolated_ == 0) return;
+  buddy_.putback_all();
+  isolated_ = 0;
+  publish();
+}
+
 ZoneStats Zone::stats() {
   LockGuard guard(mutex_);
   ZoneStats s;

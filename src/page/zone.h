@@ -121,6 +121,9 @@ class Zone {
   // Null when all agrees, else what does not; `block_pages` gets the pages in blocks. The caller holds the lock.
   const char* verify_locked(Pages& block_pages) const WEIR_REQUIRES(mutex_);
 
+  // In the child of a fork, with the lock held: what a thread of the parent was about to purge is free again.
+  void after_fork_in_child() WEIR_REQUIRES(mutex_);
+
   Mutex& mutex() WEIR_TSA(lock_returned(mutex_)) { return mutex_; }
 
  private:

@@ -2,13 +2,13 @@
 #include "malloc/depot.h"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
 #include <set>
 
 #include "os/vm.h"
+#include "support/memory_lock.h"
 #include "support/private_allocator.h"
 
 namespace weir {
@@ -227,12 +227,12 @@ TEST_F(DepotTest, LockedSlabsStay) {
   std::vector<void*> got = take(d, 8);
   std::sort(got.begin(), got.end());
   for (void* object : got) memset(object, 1, 2048);
-  if (mlock(got[0], 4 * kPageSize) != 0) GTEST_SKIP() << "memory cannot be locked here";
+  if (!lock_memory(got[0], 4 * kPageSize)) GTEST_SKIP() << "memory cannot be locked here";
   ASSERT_EQ(d.flush_checked(got.data() + 2, 4).object, nullptr);
   EXPECT_EQ(d.release_all().object, nullptr);
   EXPECT_EQ(os::vm_resident(got[0], 4 * kPageSize), Pages(4));
   EXPECT_EQ(a_->verify(), nullptr);
-  EXPECT_EQ(munlock(got[0], 4 * kPageSize), 0);
+  EXPECT_TRUE(unlock_memory(got[0], 4 * kPageSize));
   EXPECT_EQ(d.release_all().object, nullptr);
   EXPECT_EQ(os::vm_resident(got[0], 4 * kPageSize), Pages(2));
 }

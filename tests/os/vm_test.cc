@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <cstring>
 
+#include "support/memory_lock.h"
 #include "support/pattern.h"
 #include "support/sanitizer.h"
 
@@ -87,14 +87,14 @@ TEST_F(VmTest, PurgeDropsContentAndMemory) {
 
 TEST_F(VmTest, PurgeOfLockedPagesIsRefused) {
   char* p = static_cast<char*>(vm_map(kBytes));
-  if (mlock(p, kPageSize) != 0) {
+  if (!lock_memory(p, kPageSize)) {
     errno = kErrno;
     GTEST_SKIP() << "memory cannot be locked here";
   }
   p[0] = 1;
   EXPECT_FALSE(vm_purge(p, kBytes));
   EXPECT_EQ(p[0], 1);
-  EXPECT_EQ(munlock(p, kPageSize), 0);
+  EXPECT_TRUE(unlock_memory(p, kPageSize));
   EXPECT_TRUE(vm_purge(p, kBytes));
   vm_unmap(p, kBytes);
 }

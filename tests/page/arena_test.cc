@@ -113,6 +113,31 @@ TEST_P(ArenaTest, DroppedMetadataReadsAsZeros) {
   EXPECT_TRUE(check_pattern(arena.extra_metadata(1), 256 * 100, 256 * 100, 2)) << "not in whole pages: left alone";
 }
 
+TEST_P(ArenaTest, UnmapsItsOwnAndNothingElse) {
+  const PrivateSpace space(1, kCapacity, GetParam());
+  Arena arena;
+  ASSERT_TRUE(arena.init(space[0], {128, 512}, -1));
+  ASSERT_TRUE(arena.grow_to(Pages(kMaxOrderPages)));
+  char* behind = arena.memory() + 3 * kMaxBlockBytes;
+  if (GetParam()) {
+    ASSERT_TRUE(os::vm_map_new(behind, kPageSize));
+    *behind = 'x';
+  }
+  char* const memory = arena.memory();
+  arena.unmap();
+  if (GetParam()) {
+    EXPECT_EQ(*behind, 'x') << "somebody else's";
+    EXPECT_TRUE(is_unmapped(memory));
+    EXPECT_TRUE(is_unmapped(memory + kMaxBlockBytes - kPageSize));
+    EXPECT_TRUE(is_unmapped(space[0].metadata));
+    // The place can be had again.
+    Arena again;
+    ASSERT_TRUE(again.init(space[0], {128, 512}, -1));
+    EXPECT_TRUE(again.grow_to(Pages(kMaxOrderPages)));
+    EXPECT_TRUE(is_zero(memory, kPageSize));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Space, ArenaTest, testing::Bool(), [](const auto& p) { return p.param ? "Bare" : "Reserved"; });
 INSTANTIATE_TEST_SUITE_P(Space, ArenaDeathTest, testing::Bool(),
                          [](const auto& p) { return p.param ? "Bare" : "Reserved"; });

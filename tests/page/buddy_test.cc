@@ -227,6 +227,29 @@ TEST(Buddy, VerifyFindsPlantedDamage) {
   planted(b.max_blocks[0], b.max_blocks[0] | 1u << (block / kMaxOrderPages), "the map of the largest blocks");
 }
 
+// As after a fork, when the thread that had isolated blocks is not there.
+TEST(Buddy, PutbackAllFreesEveryIsolatedBlockAndNothingElse) {
+  BareBuddy b(4 * kMaxOrderPages);
+  const Pfn block = b->take_block(order_of(3), kMovable);
+  const Pfn run = b->take_run(Pages(3000), Pages(1), kMovable);
+  ASSERT_NE(block, kNoPfn);
+  ASSERT_NE(run, kNoPfn);
+  b.touch(run, 1000);
+  b->give_range(run, Pages(1000));
+  b.pages[run + 1000].state = PageState::kRun;
+  b.pages[run + 1000].count = 2000;
+  const uint64_t free = b->nr_free().v;
+  unsigned isolated = 0;
+  while (b->isolate_warm(order_of(kMaxOrder)) != kNoPfn) ++isolated;
+  EXPECT_GT(isolated, 1u);
+  EXPECT_LT(b->nr_free().v, free);
+  b->putback_all();
+  EXPECT_EQ(b->nr_free().v, free);
+  EXPECT_EQ(b.verify(), nullptr);
+  EXPECT_EQ(b.pages[block].state, PageState::kBlock);
+  EXPECT_EQ(b.pages[run + 1000].state, PageState::kRun);
+}
+
 TEST(Buddy, VerifyFindsUnmergedBuddies) {
   BareBuddy b(kMaxOrderPages);
   b.carve(kMovable, 0);

@@ -2,8 +2,8 @@
 #include "page/zone.h"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
+#include "support/memory_lock.h"
 #include "support/pattern.h"
 #include "support/private_zone.h"
 
@@ -224,12 +224,12 @@ TEST(Zone, LockedMemoryIsRefusedAndKept) {
   PrivateZone z(kCapacity);
   const PageRun run = z->alloc_run(Pages(256), Pages(1), kMovable);
   memset(z->address(run.head), 1, 256 * kPageSize);
-  if (mlock(z->address(run.head), kPageSize) != 0) GTEST_SKIP() << "memory cannot be locked here";
+  if (!lock_memory(z->address(run.head), kPageSize)) GTEST_SKIP() << "memory cannot be locked here";
   ASSERT_TRUE(z->free_run(run.head));
   purge_all(*z);
   EXPECT_GT(z->stats().purge_fail, 0u);
   EXPECT_EQ(z.verify(), nullptr);
-  ASSERT_EQ(munlock(z->address(run.head), kPageSize), 0);
+  ASSERT_TRUE(unlock_memory(z->address(run.head), kPageSize));
   purge_all(*z);
   EXPECT_EQ(z->stats().free_resident, Pages(0));
 }

@@ -24,7 +24,7 @@ namespace {
 constexpr unsigned kNodes = 4;
 constexpr unsigned kMemoryless = 2;
 // Of each node. Small enough that nodes run full now and then and threads fall back to others.
-constexpr size_t kCapacity = size_t{192} << 20;
+constexpr size_t kCapacity = size_t{112} << 20;
 // Bytes that a thread keeps at most; with eight threads the three nodes with memory then are nearly full at times.
 constexpr size_t kMostLivePerThread = size_t{40} << 20;
 

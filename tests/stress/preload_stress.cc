@@ -17,9 +17,9 @@
 #include <utility>
 #include <vector>
 
-#include "../support/arguments.h"
-#include "../support/pattern.h"
-#include "../support/random.h"
+#include "support/arguments.h"
+#include "support/pattern.h"
+#include "support/random.h"
 
 namespace weir {
 namespace {

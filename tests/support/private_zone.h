@@ -18,7 +18,12 @@ class PrivateSpace {
   PrivateSpace(unsigned nr, Pages capacity, bool bare, uint64_t random = 7) : nr_(nr) {
     EXPECT_TRUE(place_arenas(nr, capacity, bare && !kTsan, random, places_));
   }
-  ~PrivateSpace() { release_arenas(nr_, places_); }
+  ~PrivateSpace() {
+    const size_t span = bytes_of(places_[0].capacity) + arena_metadata_span(places_[0].capacity);
+    // Nobody but this test has anything there.
+    if (places_[0].bare) os::vm_unmap(places_[0].memory, nr_ * span);
+    release_arenas(nr_, places_);
+  }
   PrivateSpace(const PrivateSpace&) = delete;
   PrivateSpace& operator=(const PrivateSpace&) = delete;
   const ArenaPlace& operator[](unsigned i) const { return places_[i]; }
