@@ -11,6 +11,8 @@ namespace {
 
 // A slab nobody used for this many ticks (of a tenth of the decay time) is idle, as in UnusedWindow.
 constexpr unsigned kIdleTicks = UnusedWindow::kTicks;
+// Slabs looked at before the lock is let go for a moment: some 10 us when there is nothing to give back.
+constexpr unsigned kSlabsPerHold = 256;
 
 }  // namespace
 
@@ -57,6 +59,7 @@ void Depot::unlink(SlabView slab) {
   else
     first_ = d.next;
   if (d.next != kNoUnit) view(d.next).desc.prev = d.prev;
+  if (cursor_ == unit_of(slab)) cursor_ = d.next;
   d.on_list = false;
 }
 
@@ -172,12 +175,21 @@ void Depot::purge_idle_pages(SlabView slab) {
   }
 }
 
-// Returns the pages of empty slabs that went to the zone.
+// Gives back what slabs hold that were idle for that many ticks. Returns the pages of empty slabs that went to the
+// zone.
 Pages Depot::purge_slabs(unsigned min_idle_ticks) {
   Pages released;
-  for (UnitIndex unit = first_; unit != kNoUnit;) {
-    SlabView slab = view(unit);
-    unit = slab.desc.next;
+  mutex_.lock();
+  cursor_ = first_;
+  for (unsigned seen = 1; cursor_ != kNoUnit; ++seen) {
+    // A list may have a million slabs; whoever waits for the lock is let in between.
+    if (seen % kSlabsPerHold == 0) {
+      mutex_.unlock();
+      mutex_.lock();
+      if (cursor_ == kNoUnit) break;
+    }
+    SlabView slab = view(cursor_);
+    cursor_ = slab.desc.next;
     const unsigned idle = static_cast<uint16_t>(tick_ - slab.desc.idle_since);
     if (idle < min_idle_ticks) continue;
     if (slab.desc.nr_free == slab.size_class().objects) {
@@ -187,34 +199,41 @@ Pages Depot::purge_slabs(unsigned min_idle_ticks) {
       purge_idle_pages(slab);
     }
   }
+  mutex_.unlock();
   return released;
 }
 
-BadFree Depot::decay_tick(Pages& released) {
+// What lay in the transfer cache since the last tick goes to the slabs; the oldest lie at the bottom.
+BadFree Depot::age_transfer() {
   LockGuard guard(mutex_);
   ++tick_;
   const unsigned unused = least_transfer_;
   least_transfer_ = nr_transfer_;
-  if (unused != 0) {
-    // The oldest lie at the bottom.
-    count_free(-int64_t{unused});
-    const BadFree bad = give_to_slabs(transfer_, unused, false);
-    if (bad.object != nullptr) return bad;
-    memmove(transfer_, transfer_ + unused, (nr_transfer_ - unused) * sizeof(void*));
-    nr_transfer_ = static_cast<uint16_t>(nr_transfer_ - unused);
-    least_transfer_ = nr_transfer_;
-  }
-  released += purge_slabs(kIdleTicks);
+  if (unused == 0) return {};
+  count_free(-int64_t{unused});
+  const BadFree bad = give_to_slabs(transfer_, unused, false);
+  if (bad.object != nullptr) return bad;
+  memmove(transfer_, transfer_ + unused, (nr_transfer_ - unused) * sizeof(void*));
+  nr_transfer_ = static_cast<uint16_t>(nr_transfer_ - unused);
+  least_transfer_ = nr_transfer_;
   return {};
 }
 
+BadFree Depot::decay_tick(Pages& released) {
+  const BadFree bad = age_transfer();
+  if (bad.object == nullptr) released += purge_slabs(kIdleTicks);
+  return bad;
+}
+
 BadFree Depot::release_all() {
-  LockGuard guard(mutex_);
-  const unsigned count = nr_transfer_;
-  count_free(-int64_t{count});
-  nr_transfer_ = least_transfer_ = 0;
-  const BadFree bad = give_to_slabs(transfer_, count, false);
-  if (bad.object != nullptr) return bad;
+  {
+    LockGuard guard(mutex_);
+    const unsigned count = nr_transfer_;
+    count_free(-int64_t{count});
+    nr_transfer_ = least_transfer_ = 0;
+    const BadFree bad = give_to_slabs(transfer_, count, false);
+    if (bad.object != nullptr) return bad;
+  }
   purge_slabs(0);
   return {};
 }

@@ -75,7 +75,8 @@ class Depot {
   // `in_use`: the program is using the slabs now; otherwise their age stays.
   BadFree give_to_slabs(void* const* objects, unsigned count, bool in_use) WEIR_REQUIRES(mutex_);
   void purge_idle_pages(SlabView slab) WEIR_REQUIRES(mutex_);
-  Pages purge_slabs(unsigned min_idle_ticks) WEIR_REQUIRES(mutex_);
+  Pages purge_slabs(unsigned min_idle_ticks);
+  [[nodiscard]] BadFree age_transfer();
   void count_free(int64_t change) WEIR_REQUIRES(mutex_) {
     free_objects_.store(free_objects_.load(std::memory_order_relaxed) + static_cast<uint64_t>(change),
                         std::memory_order_relaxed);
@@ -87,6 +88,7 @@ class Depot {
   size_t size_class_ = 0;
   Mutex mutex_;
   UnitIndex first_ WEIR_GUARDED_BY(mutex_) = kNoUnit;
+  UnitIndex cursor_ WEIR_GUARDED_BY(mutex_) = kNoUnit;  // the next slab that purge_slabs looks at
   uint32_t nr_slabs_ WEIR_GUARDED_BY(mutex_) = 0;
   uint32_t nr_empty_ WEIR_GUARDED_BY(mutex_) = 0;
   uint16_t tick_ WEIR_GUARDED_BY(mutex_) = 0;

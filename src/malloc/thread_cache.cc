@@ -15,8 +15,11 @@ constexpr CacheBins no_bins() {
 }
 
 // The first refill of a bin is small: most programs use most classes only a few times, and what is taken out of a slab
-// counts as touched. It doubles up to a batch.
-constexpr uint32_t kFirstFill = 4;
+// counts as touched. It doubles up to a batch. But it is no less than 256 bytes, so that the first objects of two
+// threads do not share a cache line, nor a pair of lines that the processor fetches together.
+constexpr uint32_t first_fill(size_t size) {
+  return size >= 1024 ? 1 : size >= 64 ? 4 : static_cast<uint32_t>(256 / size);
+}
 
 }  // namespace
 
@@ -30,8 +33,8 @@ void ThreadCache::reset(size_t bytes_per_class, bool caching_on) {
   for (unsigned c = 1; c < kNrSizeClasses; ++c) {
     const SizeClass& info = kSizeClasses[c];
     const unsigned slots_wanted = caching_on ? bin_slots(c, bytes_per_class) : 0;
-    const uint32_t fill = info.size >= 1024 ? 1 : kFirstFill;
-    bins[c] = {bottom(c), bottom(c) + slots_wanted, ~uint64_t{0} / info.size + 1, info.slab_mask, fill};
+    bins[c] = {bottom(c), bottom(c) + slots_wanted, ~uint64_t{0} / info.size + 1, info.slab_mask,
+               first_fill(info.size)};
   }
 }
 
