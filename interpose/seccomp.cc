@@ -12,10 +12,15 @@
 
 namespace {
 
-long with_errno(long result) {
-  if (__builtin_expect(result >= 0 || result < -4095, 1)) return result;
+// A call of its own at the very end, so that the functions below need no stack frame: what is called through syscall
+// may return on another stack (clone).
+__attribute__((noinline, cold)) long fail(long result) {
   errno = static_cast<int>(-result);
   return -1;
+}
+
+inline bool is_error(long result) {
+  return __builtin_expect(result < 0 && result >= -4095, 0);
 }
 
 }  // namespace
@@ -26,10 +31,12 @@ WEIR_EXPORT int weir_prctl(int option, long a, long b, long c, long d) asm("prct
 
 long weir_syscall(long n, long a, long b, long c, long d, long e, long f) {
   if (__builtin_expect(n == SYS_seccomp, 0)) weir::decay_forbid_threads();
-  return with_errno(weir::os::syscall6(n, a, b, c, d, e, f));
+  const long result = weir::os::syscall6(n, a, b, c, d, e, f);
+  return is_error(result) ? fail(result) : result;
 }
 
 int weir_prctl(int option, long a, long b, long c, long d) {
   if (option == PR_SET_SECCOMP) weir::decay_forbid_threads();
-  return static_cast<int>(with_errno(weir::os::syscall6(SYS_prctl, option, a, b, c, d)));
+  const long result = weir::os::syscall6(SYS_prctl, option, a, b, c, d);
+  return static_cast<int>(is_error(result) ? fail(result) : result);
 }

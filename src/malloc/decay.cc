@@ -6,7 +6,12 @@
 #include "os/thread.h"
 
 namespace weir {
+
+constinit std::atomic<bool> decay_detail::threads_forbidden{false};
+
 namespace {
+
+using decay_detail::threads_forbidden;
 
 // Freed memory below this much is not worth a thread: it is what a program's allocations swing by all the time.
 constexpr size_t kStartBytes = size_t{4} << 20;
@@ -24,7 +29,6 @@ enum class Thread : uint32_t { kNone, kStarting, kRunning };
 
 constinit std::atomic<Thread> thread{Thread::kNone};
 constinit std::atomic<bool> threads_allowed{false};
-constinit std::atomic<bool> threads_forbidden{false};
 constinit std::atomic<uint32_t> polls{0};
 constinit std::atomic<uint64_t> retry_at_ms{0};
 constinit std::atomic<uint64_t> next_tick_ms{0};
@@ -104,10 +108,6 @@ void decay_poll_on_alloc() {
 void decay_allow_threads() {
   owner_pid.store(os::process_id(), std::memory_order_relaxed);
   threads_allowed.store(true, std::memory_order_relaxed);
-}
-
-void decay_forbid_threads() {
-  threads_forbidden.store(true, std::memory_order_relaxed);
 }
 
 void decay_after_fork_in_child() {

@@ -4,7 +4,13 @@
 //                until it is needed again.
 #pragma once
 
+#include <atomic>
+
 namespace weir {
+
+namespace decay_detail {
+extern constinit std::atomic<bool> threads_forbidden;
+}
 
 // Called at the end of slow paths; cheap unless there is something to do. `caller`: the code that called free().
 void decay_poll_on_free(const void* caller);
@@ -14,7 +20,9 @@ void decay_poll_on_alloc();
 void decay_allow_threads();
 // From now on no thread is started, because a system-call filter may end the process for it; slow paths look at the
 // clock instead.
-void decay_forbid_threads();
+inline void decay_forbid_threads() {
+  decay_detail::threads_forbidden.store(true, std::memory_order_relaxed);
+}
 // In the child of a fork: its parent's thread is not there.
 void decay_after_fork_in_child();
 

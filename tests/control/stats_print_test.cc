@@ -43,6 +43,20 @@ uint64_t value_of(const std::string& text, const std::string& name) {
   return 0;
 }
 
+// The numbers that follow `key`, up to the first word that is none, in the first line that has both and at least a number.
+std::vector<uint64_t> numbers_after(const std::string& text, const std::string& key, const std::string& start = "") {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t at = line.find(key);
+    if (at == std::string::npos || line.compare(0, start.size(), start) != 0) continue;
+    std::istringstream rest(line.substr(at + key.size()));
+    std::vector<uint64_t> numbers;
+    for (uint64_t n; rest >> n;) numbers.push_back(n);
+    if (!numbers.empty()) return numbers;
+  }
+  return {};
+}
+
 class StatsPrint : public testing::Test {
  protected:
   void SetUp() override {
@@ -61,8 +75,11 @@ TEST_F(StatsPrint, NamesEveryCounterOfTheTable) {
 
 TEST_F(StatsPrint, AgreesWithTheZone) {
   void* p = process_malloc(10000000);
-  const std::string text = stats_text();
-  const ZoneStats s = process_allocator().pages().zone(NodeId(0)).stats();
+  const Zone& zone = *process_allocator().pages().zone_of(p);
+  // From that node's part of the text on; the parts of others have lines of the same names.
+  std::string text = stats_text();
+  text.erase(0, text.find("Node " + std::to_string(zone.node().v) + ", zone   Normal\n"));
+  const ZoneStats s = process_allocator().pages().zone(zone.node()).stats();
   EXPECT_GE(s.charged.v, 10000000 / kPageSize);
   EXPECT_EQ(value_of(text, "charged"), s.charged.v);
   EXPECT_EQ(value_of(text, "present"), s.accessible.v);
@@ -77,32 +94,28 @@ TEST_F(StatsPrint, AgreesWithTheZone) {
 // Free blocks times their sizes are the free pages; the lines per migratetype add up to the line without one.
 TEST_F(StatsPrint, FreeBlocksAddUp) {
   void* p = process_malloc(300000);
-  std::istringstream lines(stats_text());
-  uint64_t all[kNrOrders] = {}, by_type[kNrOrders] = {}, types = 0;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.rfind("Node 0, zone   Normal ", 0) == 0 && line.find_first_of("0123456789", 22) != std::string::npos) {
-      std::istringstream numbers(line.substr(22));
-      for (uint64_t& n : all) numbers >> n;
-    } else if (line.find(", type ") != std::string::npos && line.rfind("Node ", 0) == 0) {
-      std::istringstream numbers(line.substr(line.find(", type ") + 7));
-      std::string type;
-      numbers >> type;
-      for (uint64_t& n : by_type) {
-        uint64_t count = 0;
-        numbers >> count;
-        n += count;
-      }
-      ++types;
+  const std::string text = stats_text();
+  Allocator& allocator = process_allocator();
+  for (unsigned n = 0; n < allocator.nr_nodes(); ++n) {
+    const NodeId id(static_cast<uint16_t>(n));
+    if (!allocator.has_zone(id)) continue;
+    const std::string node = "Node " + std::to_string(n);
+    const std::vector<uint64_t> all = numbers_after(text, node + ", zone   Normal ");
+    ASSERT_EQ(all.size(), kNrOrders) << text;
+    std::vector<uint64_t> by_type(kNrOrders);
+    for (const char* type : {"Unmovable", "Movable", "Reclaimable"}) {
+      const std::string number = std::to_string(n);
+      const std::string aligned = "Node " + std::string(4 - number.size(), ' ') + number;
+      const std::vector<uint64_t> row = numbers_after(text, "zone   Normal, type " + std::string(type), aligned);
+      ASSERT_GE(row.size(), kNrOrders) << type << " of node " << n << " in\n" << text;
+      for (unsigned o = 0; o < kNrOrders; ++o) by_type[o] += row[o];
     }
+    EXPECT_EQ(all, by_type) << "node " << n;
+    uint64_t pages = 0;
+    for (unsigned o = 0; o < kNrOrders; ++o) pages += all[o] << o;
+    const ZoneStats s = allocator.pages().zone(id).stats();
+    EXPECT_EQ(pages, (s.accessible - s.charged).v) << "node " << n;
   }
-  EXPECT_EQ(types, kNrMigrateTypes);
-  uint64_t pages = 0;
-  for (unsigned o = 0; o < kNrOrders; ++o) {
-    EXPECT_EQ(all[o], by_type[o]) << "order " << o;
-    pages += all[o] << o;
-  }
-  const ZoneStats s = process_allocator().pages().zone(NodeId(0)).stats();
-  EXPECT_EQ(pages, (s.accessible - s.charged).v);
   process_free(p);
 }
 

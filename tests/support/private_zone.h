@@ -39,6 +39,8 @@ class PrivateZone {
     ZoneConfig config;
     config.place = space_[0];
     config.managed = capacity;
+    // Where the system gives huge pages unasked, pages become resident that nobody touched.
+    config.huge_pages = HugePages::kNever;
     config.watermarks = compute_watermarks(capacity, capacity, 0, 10);
     EXPECT_TRUE(zone_->init(config));
   }
