@@ -197,7 +197,7 @@ void* Allocator::move_run(RunView run, Pages wanted) {
     if (!grant) return nullptr;
   }
   const Pfn to = grant.run.head;
-  if (zone.move_run(run.head, now, to, request.count) == Zone::Move::kFailed) {
+  if (zone.move_run(run.head, now, to) == Zone::Move::kFailed) {
     static_cast<void>(zone.free_run(to, Touched::kNo));
     return nullptr;
   }

@@ -1,5 +1,6 @@
 #include "os/vm.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 #include "os/syscall.h"
@@ -82,9 +83,11 @@ void vm_bind(void* address, size_t bytes, unsigned os_node) {
   syscall6(SYS_mbind, as_arg(address), static_cast<long>(bytes), kMpolPreferred, as_arg(mask), 1024 + 1, 0);
 }
 
-bool vm_move(void* from, size_t bytes, void* to, size_t new_bytes) {
-  return syscall6(SYS_mremap, as_arg(from), static_cast<long>(bytes), static_cast<long>(new_bytes),
-                  MREMAP_MAYMOVE | MREMAP_FIXED, as_arg(to)) == reinterpret_cast<long>(to);
+VmMove vm_move(void* from, void* to, size_t bytes) {
+  const long size = static_cast<long>(bytes);
+  const long result = syscall6(SYS_mremap, as_arg(from), size, size, MREMAP_MAYMOVE | MREMAP_FIXED, as_arg(to));
+  // A range that is not one mapping is refused with EFAULT, after what was at `to` has been unmapped.
+  return result == as_arg(to) ? VmMove::kMoved : result == -EFAULT ? VmMove::kSplit : VmMove::kFailed;
 }
 
 bool vm_renew(void* address, size_t bytes) {

@@ -31,10 +31,11 @@ void vm_huge_pages(void* address, size_t bytes, bool wanted);
 // Prefers memory of the kernel's node `os_node` for these pages; best effort.
 void vm_bind(void* address, size_t bytes, unsigned os_node);
 
-// Moves the pages of the mapping [from, from + bytes) to `to` and makes it `new_bytes` long there, dropping what was
-// mapped at `to`: page tables move, bytes do not. Afterwards nothing is mapped at `from`. False: `from` is as it was,
-// and the mapping at `to` may be gone.
-[[nodiscard]] bool vm_move(void* from, size_t bytes, void* to, size_t new_bytes);
+// How a move ended. kSplit: the range is not one mapping.
+enum class VmMove : unsigned char { kMoved, kSplit, kFailed };
+// Moves the pages of [from, from + bytes) to `to`, dropping what was mapped there: page tables move, bytes do not.
+// Afterwards nothing is mapped at `from`. Otherwise `from` is as it was, and the mapping at `to` may be gone.
+[[nodiscard]] VmMove vm_move(void* from, void* to, size_t bytes);
 // Replaces the mapping by a fresh one of zero pages, so that it can merge with its neighbours again after a vm_move.
 [[nodiscard]] bool vm_renew(void* address, size_t bytes);
 

@@ -1,6 +1,7 @@
 #include "page/zone.h"
 
 #include <bit>
+#include <cstring>
 
 #include "base/bitmap.h"
 #include "base/check.h"
@@ -57,10 +58,12 @@ void Zone::advise_huge_pages(Pages from, Pages to, bool for_long_run) {
       return os::vm_huge_pages(first, bytes, false);
     case HugePages::kAlways:
       return os::vm_huge_pages(first, bytes, true);
-    case HugePages::kDense:
-      if (for_long_run || from.v < kHugeFrom || charged_ < from.v - from.v / kDenseDivisor) return;
-      os::vm_huge_pages(first, bytes, true);
-      if (!huge_from_) huge_from_ = from;
+    case HugePages::kDense: {
+      const bool dense = !for_long_run && from.v >= kHugeFrom && charged_ >= from.v - from.v / kDenseDivisor;
+      // Where the system gives huge pages unasked, one touch would make memory of 512 pages that count as having none.
+      os::vm_huge_pages(first, bytes, dense);
+      if (dense && !huge_from_) huge_from_ = from;
+    }
   }
 }
 
@@ -261,13 +264,30 @@ Zone::Stretch Zone::find_resident(Pfn first, Pfn end) {
   return {static_cast<Pfn>(from), static_cast<Pfn>(bitmap::find_next(arena_.residency(), from, end, false))};
 }
 
-Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to, Pages to_count) {
+// Moves a stretch that may consist of several mappings, by halves where it does; what cannot be moved is copied.
+bool Zone::move_stretch(char* from, char* to, size_t bytes) {
+  switch (os::vm_move(from, to, bytes)) {
+    case os::VmMove::kMoved:
+      return true;
+    case os::VmMove::kSplit:
+      if (bytes > kPageSize) {
+        const size_t half = align_up(bytes / 2, kPageSize);
+        return move_stretch(from, to, half) && move_stretch(from + half, to + half, bytes - half);
+      }
+      [[fallthrough]];
+    case os::VmMove::kFailed:
+      if (!os::vm_renew(to, bytes)) return false;
+      memcpy(to, from, bytes);
+      return true;
+  }
+  return false;
+}
+
+Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to) {
   // While the pages move, nothing is mapped at `from`. In reserved space the kernel could put something else there.
   if (!config_.place.bare) return Move::kFailed;
-  if (!os::vm_move(address(from), bytes_of(count), address(to), bytes_of(to_count))) {
-    static_cast<void>(renew_mapping(to, to_count));
-    return Move::kFailed;
-  }
+  // A destination that can be neither mapped nor left is an address space that is broken beyond repair.
+  WEIR_CHECK(move_stretch(address(from), address(to), bytes_of(count)));
   // Should the system refuse to map `from` again (no more mappings), that space is lost: it stays a run for ever.
   if (renew_mapping(from, count)) static_cast<void>(free_run(from, Touched::kNo));
   LockGuard guard(mutex_);
@@ -278,6 +298,9 @@ Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to, Pages to_count) {
 bool Zone::renew_mapping(Pfn first, Pages count) {
   if (!arena_.renew(first, count)) return false;
   LockGuard guard(mutex_);
+  // With its neighbours' advice, or it could not merge with them.
+  const bool huge = config_.huge_pages == HugePages::kAlways || (huge_from_ && first >= huge_from_->v);
+  os::vm_huge_pages(address(first), bytes_of(count), huge);
   counters_.pgpurged += bitmap::clear_range(arena_.residency(), first, count.v);
   return true;
 }

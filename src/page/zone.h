@@ -90,9 +90,10 @@ class Zone {
   Stretch find_resident(Pfn first, Pfn end);
 
   // Moves all `count` pages of the run `from` to the start of the longer run `to` by page tables, and frees `from`.
-  // kMoved: `to` is a mapping of its own until renew_mapping. kFailed: nothing happened. Both runs are the caller's.
+  // kMoved: `to` lies in mappings of its own until renew_mapping. kFailed: nothing happened. Both runs are the
+  // caller's.
   enum class Move : uint8_t { kMoved, kFailed };
-  [[nodiscard]] Move move_run(Pfn from, Pages count, Pfn to, Pages to_count);
+  [[nodiscard]] Move move_run(Pfn from, Pages count, Pfn to);
   // Gives a range a fresh mapping that merges with its neighbours; the content is dropped. False: nothing happened.
   [[nodiscard]] bool renew_mapping(Pfn first, Pages count);
   // Drops the memory behind pages of an allocated block or run; they read as zeros. False when the system refuses.
@@ -135,6 +136,7 @@ class Zone {
   Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
   Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);
   Pages surplus(Pages taken) WEIR_REQUIRES(mutex_);
+  bool move_stretch(char* from, char* to, size_t bytes);
   void end_huge_pages();
   void publish() WEIR_REQUIRES(mutex_);
 

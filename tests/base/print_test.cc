@@ -12,13 +12,15 @@
 namespace weir {
 namespace {
 
-std::string str(const Line& line) { return std::string(line.view()); }
+std::string str(const Line& line) {
+  return std::string(line.view());
+}
 
 TEST(Print, Numbers) {
   for (const uint64_t n : {uint64_t{0}, uint64_t{9}, uint64_t{10}, uint64_t{123456789}, ~uint64_t{0}}) {
     char expected[128];
-    snprintf(expected, sizeof(expected), "%" PRIu64 "|0x%" PRIx64 "|%12" PRIu64 "|%" PRIu64 ".%03" PRIu64, n, n, n, n / 1000,
-             n % 1000);
+    snprintf(expected, sizeof(expected), "%" PRIu64 "|0x%" PRIx64 "|%12" PRIu64 "|%" PRIu64 ".%03" PRIu64, n, n, n,
+             n / 1000, n % 1000);
     Line line;
     line.dec(n).text("|").hex(n).text("|").column(n, 12).text("|").fixed(n);
     EXPECT_EQ(str(line), expected);

@@ -127,7 +127,8 @@ TEST_F(CApi, VerifyAndVersion) {
 
 TEST_F(CApiDeathTest, MisuseEndsTheProcessWithOneLine) {
   char* p = static_cast<char*>(weir_malloc(100));
-  EXPECT_DEATH(weir_free(p + 8), "^weir: free: 0x[0-9a-f]+ points inside an object, not at its start \\(size class 112\\)\n$");
+  EXPECT_DEATH(weir_free(p + 8),
+               "^weir: free: 0x[0-9a-f]+ points inside an object, not at its start \\(size class 112\\)\n$");
   EXPECT_DEATH((weir_free(p), weir_free(p)), "^weir: free: double free of 0x[0-9a-f]+ \\(size class 112\\)\n$");
   int local = 0;
   EXPECT_DEATH(weir_free(&local), "^weir: free: 0x[0-9a-f]+ does not belong to weir\n$");

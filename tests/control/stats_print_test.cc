@@ -43,7 +43,8 @@ uint64_t value_of(const std::string& text, const std::string& name) {
   return 0;
 }
 
-// The numbers that follow `key`, up to the first word that is none, in the first line that has both and at least a number.
+// The numbers that follow `key`, up to the first word that is none, in the first line that has both and at least a
+// number.
 std::vector<uint64_t> numbers_after(const std::string& text, const std::string& key, const std::string& start = "") {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {

@@ -1,5 +1,5 @@
-// alloc_fuzz.cc: any bytes as operations on a private allocator, beside the model of a heap: every block keeps its content,
-// no two overlap, all counts agree, and at the end everything can be given back.
+// alloc_fuzz.cc: any bytes as operations on a private allocator, beside the model of a heap: every block keeps its
+// content, no two overlap, all counts agree, and at the end everything can be given back.
 #include <cstdint>
 #include <cstdlib>
 
@@ -71,17 +71,25 @@ class Player {
     ThreadCache* cache = any_cache();
     const uint64_t seed = ++seeds_;
     switch (what) {
-      case 0: case 1: case 2: case 3:
+      case 0:
+      case 1:
+      case 2:
+      case 3:
         return model_.allocate(cache, HeapModel::Kind::kMalloc, input_.take_size(), 0, seed);
-      case 4: case 5:
+      case 4:
+      case 5:
         return model_.allocate(cache, HeapModel::Kind::kCalloc, input_.take_size(), 0, seed);
       case 6: {
         const size_t alignment = size_t{1} << input_.take(1) % 24;
         return model_.allocate(cache, HeapModel::Kind::kMemalign, input_.take_size(), alignment, seed);
       }
-      case 7: case 8: case 9:
+      case 7:
+      case 8:
+      case 9:
         return model_.release(cache, input_.take(3) << 4);
-      case 10: case 11: case 12: {
+      case 10:
+      case 11:
+      case 12: {
         const uint64_t where = input_.take(3) << 4;
         return model_.resize(cache, where, input_.take_size(), seed);
       }

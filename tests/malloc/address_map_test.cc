@@ -12,7 +12,9 @@ namespace weir {
 namespace {
 
 // The map never touches what it maps, so any address does.
-char* base() { return reinterpret_cast<char*>(uintptr_t{0x2345} << 32); }
+char* base() {
+  return reinterpret_cast<char*>(uintptr_t{0x2345} << 32);
+}
 
 TEST(AddressMap, StartsWithoutSlabs) {
   AddressMap map;
@@ -65,7 +67,8 @@ TEST(AddressMap, SetsFromManyThreads) {
     });
   }
   for (std::thread& t : threads) t.join();
-  for (size_t unit = 0; unit < kBytes >> kSlabUnitShift; ++unit) ASSERT_EQ(map.class_at(unit << kSlabUnitShift), unit % 4 + 1);
+  for (size_t unit = 0; unit < kBytes >> kSlabUnitShift; ++unit)
+    ASSERT_EQ(map.class_at(unit << kSlabUnitShift), unit % 4 + 1);
   map.destroy();
 }
 

@@ -1,5 +1,5 @@
-// allocator_property_test.cc: random operations on a private allocator with several thread caches, beside a model of the
-// heap. One thread plays all of them, so that a failure repeats from its seed.
+// allocator_property_test.cc: random operations on a private allocator with several thread caches, beside a model of
+// the heap. One thread plays all of them, so that a failure repeats from its seed.
 #include <gtest/gtest.h>
 
 #include <random>

@@ -310,8 +310,8 @@ TEST_F(AllocatorTest, LockAllStopsTheWorld) {
   expect_all_free();
 }
 
-// Two copies of weir in one process (a program linked with libweir that is preloaded with the drop-in) may choose the same
-// place: the second must find another and leave the first alone.
+// Two copies of weir in one process (a program linked with libweir that is preloaded with the drop-in) may choose the
+// same place: the second must find another and leave the first alone.
 TEST_F(AllocatorTest, TwoAtTheSamePlace) {
   if (kTsan) GTEST_SKIP() << "the sanitizer has no shadow for bare space";
   ASSERT_TRUE(a_.start(kCapacity, true, 77));
@@ -339,7 +339,8 @@ TEST_F(AllocatorTest, ATakenPlaceIsLeftAlone) {
   if (kTsan) GTEST_SKIP() << "the sanitizer has no shadow for bare space";
   ArenaPlace place[1];
   ASSERT_TRUE(place_arenas(1, Pages(kCapacity >> kPageShift), true, 5, place));
-  for (char* taken : {place[0].memory, place[0].memory + 8 * kPageSize, place[0].metadata, place[0].metadata + kPageSize}) {
+  for (char* taken :
+       {place[0].memory, place[0].memory + 8 * kPageSize, place[0].metadata, place[0].metadata + kPageSize}) {
     ASSERT_TRUE(os::vm_map_new(taken, kPageSize));
     *taken = 'x';
     ASSERT_TRUE(a_.start(kCapacity, true, 5));

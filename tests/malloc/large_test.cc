@@ -281,7 +281,8 @@ TEST_F(Large, GuardedRunsLeaveOrdinaryMemoryBehind) {
   a_.options().guard = true;
   start();
   std::vector<void*> runs;
-  for (int i = 0; i < 50; ++i) runs.push_back(a_->alloc_large(nullptr, 10000 * static_cast<size_t>(1 + i % 7), kPageSize, false));
+  for (int i = 0; i < 50; ++i)
+    runs.push_back(a_->alloc_large(nullptr, 10000 * static_cast<size_t>(1 + i % 7), kPageSize, false));
   for (void* p : runs) free(p);
   expect_all_free();
   // Slabs take the same pages and must be able to write to all of them.

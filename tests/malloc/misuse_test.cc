@@ -38,7 +38,8 @@ TEST_P(MisuseTest, FreedTwiceInARow) {
     ASSERT_NE(keep, nullptr);
     ASSERT_EQ(a_.free(cache_, p).misuse, Misuse::kNone);
     const size_t slab = kSizeClasses[class_of_size(size)].slab_mask;
-    if ((reinterpret_cast<uintptr_t>(p) | slab) == (reinterpret_cast<uintptr_t>(keep) | slab) || GetParam() == Mode::kCached)
+    if ((reinterpret_cast<uintptr_t>(p) | slab) == (reinterpret_cast<uintptr_t>(keep) | slab) ||
+        GetParam() == Mode::kCached)
       expect(p, Misuse::kDoubleFree, kSizeClasses[class_of_size(size)].size);
   }
 }
@@ -129,15 +130,19 @@ TEST(MisuseDeathTest, OneLineNamesPointerAndClass) {
   EXPECT_DEATH(report_misuse({Misuse::kInsideObject, p, 112}, "realloc"),
                "^weir: realloc: 0x2a0000001040 points inside an object, not at its start \\(size class 112\\)\n$");
   EXPECT_DEATH(report_misuse({Misuse::kNotGivenOut, p, 0}, "free"),
-               "^weir: free: 0x2a0000001040 was never given out, or was freed before \\(no size class: large or free pages\\)\n$");
+               "^weir: free: 0x2a0000001040 was never given out, or was freed before \\(no size class: large or free "
+               "pages\\)\n$");
   EXPECT_DEATH(report_misuse({Misuse::kForeign, p, 0}, "malloc_usable_size"),
                "^weir: malloc_usable_size: 0x2a0000001040 does not belong to weir\n$");
 }
 
-TEST(Misuse, NothingIsSaidOfWhatIsRight) { report_misuse({}, "free"); }
+TEST(Misuse, NothingIsSaidOfWhatIsRight) {
+  report_misuse({}, "free");
+}
 
 TEST(MisuseDeathTest, TheProcessEndsBySigabrt) {
-  EXPECT_EXIT(report_misuse({Misuse::kDoubleFree, nullptr, 16}, "free"), testing::KilledBySignal(SIGABRT), "double free");
+  EXPECT_EXIT(report_misuse({Misuse::kDoubleFree, nullptr, 16}, "free"), testing::KilledBySignal(SIGABRT),
+              "double free");
 }
 
 }  // namespace

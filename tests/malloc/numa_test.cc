@@ -1,5 +1,5 @@
-// numa_test.cc: an allocator on a machine of four nodes, one of them without memory. The nodes are made up: what is tested
-// is where objects come from and where they go back to.
+// numa_test.cc: an allocator on a machine of four nodes, one of them without memory. The nodes are made up: what is
+// tested is where objects come from and where they go back to.
 #include <gtest/gtest.h>
 
 #include <thread>

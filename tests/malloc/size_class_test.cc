@@ -93,7 +93,8 @@ TEST(SizeClass, MagicTellsMultiplesForEveryOffset) {
 
 TEST(SizeClass, AlignedClasses) {
   for (size_t alignment = 1; alignment <= 2 * kMaxSmallSize; alignment *= 2) {
-    for (const size_t size : {size_t{1}, size_t{100}, size_t{777}, size_t{4096}, size_t{5000}, kMaxSmallSize, kMaxSmallSize + 1}) {
+    for (const size_t size :
+         {size_t{1}, size_t{100}, size_t{777}, size_t{4096}, size_t{5000}, kMaxSmallSize, kMaxSmallSize + 1}) {
       const size_t c = class_of_aligned(size, alignment);
       if (size > kMaxSmallSize || alignment > kMaxSmallSize) {
         EXPECT_EQ(c, 0u);

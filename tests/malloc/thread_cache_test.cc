@@ -11,7 +11,8 @@ namespace {
 // Addresses of objects of a class in slabs that lie nowhere.
 void* object(size_t size_class, size_t i) {
   const SizeClass& c = kSizeClasses[size_class];
-  return reinterpret_cast<void*>(uintptr_t{0x4000000000} + i / c.objects * (c.slab_mask + size_t{1}) + i % c.objects * c.size);
+  return reinterpret_cast<void*>(uintptr_t{0x4000000000} + i / c.objects * (c.slab_mask + size_t{1}) +
+                                 i % c.objects * c.size);
 }
 
 class ThreadCacheTest : public testing::Test {
@@ -40,8 +41,7 @@ TEST_F(ThreadCacheTest, BinsAreApart) {
   }
   for (size_t c = 1; c < kNrSizeClasses; ++c) {
     ASSERT_EQ(cache_->count(c), kSizeClasses[c].cache_slots);
-    for (size_t i = kSizeClasses[c].cache_slots; i-- > 0;)
-      ASSERT_EQ(cache_pop(cache_.get(), c), object(c, i));
+    for (size_t i = kSizeClasses[c].cache_slots; i-- > 0;) ASSERT_EQ(cache_pop(cache_.get(), c), object(c, i));
     ASSERT_EQ(cache_pop(cache_.get(), c), nullptr);
   }
 }
@@ -93,7 +93,9 @@ TEST(ThreadCache, LimitsFollowTheOption) {
 }
 
 // The size tells what start-up and a thread cost: one page less or more is a decision, not an accident.
-TEST(ThreadCache, StaysBelow64KiB) { EXPECT_LE(sizeof(ThreadCache), size_t{64} << 10); }
+TEST(ThreadCache, StaysBelow64KiB) {
+  EXPECT_LE(sizeof(ThreadCache), size_t{64} << 10);
+}
 
 }  // namespace
 }  // namespace weir

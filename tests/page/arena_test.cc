@@ -66,7 +66,8 @@ TEST_P(ArenaTest, MetadataCoversThePages) {
   Arena arena;
   const MetadataStrides strides{128, 512};
   ASSERT_TRUE(arena.init(space[0], strides, -1));
-  for (const uint64_t pages : {uint64_t{16}, uint64_t{256}, uint64_t{kMaxOrderPages}, 5 * kMaxOrderPages + 16, kCapacity.v}) {
+  for (const uint64_t pages :
+       {uint64_t{16}, uint64_t{256}, uint64_t{kMaxOrderPages}, 5 * kMaxOrderPages + 16, kCapacity.v}) {
     ASSERT_TRUE(arena.grow_to(Pages(pages)));
     const uint64_t units = (pages + kUnitPages - 1) / kUnitPages;
     const struct {
@@ -138,7 +139,8 @@ TEST_P(ArenaTest, UnmapsItsOwnAndNothingElse) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Space, ArenaTest, testing::Bool(), [](const auto& p) { return p.param ? "Bare" : "Reserved"; });
+INSTANTIATE_TEST_SUITE_P(Space, ArenaTest, testing::Bool(),
+                         [](const auto& p) { return p.param ? "Bare" : "Reserved"; });
 INSTANTIATE_TEST_SUITE_P(Space, ArenaDeathTest, testing::Bool(),
                          [](const auto& p) { return p.param ? "Bare" : "Reserved"; });
 

@@ -18,7 +18,8 @@ TEST(BuddyFallback, AFreshZoneIsClaimedByWholePageblocks) {
   EXPECT_EQ(b.pageblocks(kUnmovable), 2u) << "a block of the largest order is two pageblocks";
   EXPECT_EQ(b.pageblocks(kMovable), 6u);
   EXPECT_EQ(b->nr_stolen_pageblocks(), 1u);
-  for (unsigned o = 0; o < kMaxOrder; ++o) EXPECT_EQ(b.free_blocks(kUnmovable, o), 1u) << "the rest is on the new lists";
+  for (unsigned o = 0; o < kMaxOrder; ++o)
+    EXPECT_EQ(b.free_blocks(kUnmovable, o), 1u) << "the rest is on the new lists";
   // The next ones find their own kind.
   const Pfn next = b->take_block(order_of(0), kUnmovable);
   EXPECT_EQ(next & ~Pfn{kMaxOrderPages - 1}, pfn & ~Pfn{kMaxOrderPages - 1});
@@ -160,7 +161,8 @@ TEST(BuddyFallback, WarmBeforeColdAmongTheForeign) {
 TEST(BuddyFallback, NothingAnywhere) {
   BareBuddy b(kMaxOrderPages);
   b.carve(kUnmovable, 5);
-  for (const MigrateType type : {kUnmovable, kMovable, kReclaimable}) EXPECT_EQ(b->take_block(order_of(0), type), kNoPfn);
+  for (const MigrateType type : {kUnmovable, kMovable, kReclaimable})
+    EXPECT_EQ(b->take_block(order_of(0), type), kNoPfn);
   b->give_range(0, Pages(32));
   EXPECT_EQ(b->take_block(order_of(6), kMovable), kNoPfn) << "free, but not that large";
 }

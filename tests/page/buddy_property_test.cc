@@ -153,13 +153,20 @@ TEST_P(BuddyProperty, AgreesWithTheModel) {
     // The mix drifts, so that the zone is nearly full and nearly empty in turns.
     const bool filling = step / 500 % 2 == 0;
     const uint64_t what = below(100);
-    if (what < (filling ? 30u : 15u)) take_block();
-    else if (what < (filling ? 55u : 30u)) take_run();
-    else if (what < 80) give_back();
-    else if (what < 88) extend();
-    else if (what < 94) shrink();
-    else if (what < 97) purge();
-    else grow();
+    if (what < (filling ? 30u : 15u))
+      take_block();
+    else if (what < (filling ? 55u : 30u))
+      take_run();
+    else if (what < 80)
+      give_back();
+    else if (what < 88)
+      extend();
+    else if (what < 94)
+      shrink();
+    else if (what < 97)
+      purge();
+    else
+      grow();
     if (HasFatalFailure()) FAIL() << "in step " << step;
     if (step % 16 == 0) check();
   }

@@ -1,5 +1,5 @@
-// buddy_test.cc: blocks: splitting, merging, warm before cold, isolation, and that verify finds damage. Fallback between
-// migratetypes and runs have files of their own.
+// buddy_test.cc: blocks: splitting, merging, warm before cold, isolation, and that verify finds damage. Fallback
+// between migratetypes and runs have files of their own.
 #include "page/buddy.h"
 
 #include <gtest/gtest.h>

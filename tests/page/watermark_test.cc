@@ -8,7 +8,9 @@
 namespace weir {
 namespace {
 
-constexpr Pages gib(uint64_t n) { return Pages(n << 18); }
+constexpr Pages gib(uint64_t n) {
+  return Pages(n << 18);
+}
 
 // __setup_per_zone_wmarks and calculate_min_free_kbytes of Linux 6.12, with 128-bit integers and long double.
 Watermarks kernels(uint64_t managed, uint64_t total, uint64_t min_free_kbytes, uint64_t scale_factor) {
@@ -45,8 +47,8 @@ TEST(Watermark, MinFreeKbytesOfKnownMachines) {
 
 TEST(Watermark, A24GiBNode) {
   const Watermarks w = compute_watermarks(gib(24), gib(24), 0, 10);
-  EXPECT_EQ(w.min.v, 5016u);           // 20066 kB >> 2
-  EXPECT_EQ(w.low.v, 5016u + 6291u);   // a thousandth of the node is more than a quarter of min
+  EXPECT_EQ(w.min.v, 5016u);          // 20066 kB >> 2
+  EXPECT_EQ(w.low.v, 5016u + 6291u);  // a thousandth of the node is more than a quarter of min
   EXPECT_EQ(w.high.v, 5016u + 2 * 6291u);
 }
 

@@ -1,5 +1,5 @@
-// zone_property_test.cc: random operations on a Zone beside a model: every page of every run holds content that is checked
-// when the run changes or goes, and pages that are called untouched must be zeros.
+// zone_property_test.cc: random operations on a Zone beside a model: every page of every run holds content that is
+// checked when the run changes or goes, and pages that are called untouched must be zeros.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -89,7 +89,8 @@ class ZoneProperty : public testing::TestWithParam<uint64_t> {
     live_.erase(at);
     if (live.block) {
       const unsigned order = static_cast<unsigned>(__builtin_ctzll(live.pages));
-      z_->free_block(head, Order(static_cast<uint8_t>(order)), live.pages == 64 ? ~uint64_t{0} : (uint64_t{1} << live.pages) - 1);
+      z_->free_block(head, Order(static_cast<uint8_t>(order)),
+                     live.pages == 64 ? ~uint64_t{0} : (uint64_t{1} << live.pages) - 1);
     } else {
       ASSERT_TRUE(!live.moved || z_->renew_mapping(head, Pages(live.pages)));
       ASSERT_TRUE(z_->free_run(head, live.moved ? Touched::kNo : Touched::kYes));
@@ -126,7 +127,7 @@ class ZoneProperty : public testing::TestWithParam<uint64_t> {
     const uint64_t longer = live.pages + below(live.pages);
     const PageRun to = z_->alloc_run(Pages(longer), Pages(1), MigrateType::kMovable);
     if (!to) return;
-    if (z_->move_run(head, Pages(live.pages), to.head, Pages(longer)) == Zone::Move::kFailed) {
+    if (z_->move_run(head, Pages(live.pages), to.head) == Zone::Move::kFailed) {
       // The range may span mappings that the system did not merge.
       ASSERT_TRUE(z_->free_run(to.head, Touched::kNo));
       expect_content(head, live, live.pages);
@@ -162,12 +163,18 @@ TEST_P(ZoneProperty, KeepsContentAndCounts) {
   for (unsigned step = 0; step < 2000; ++step) {
     const bool filling = step / 400 % 2 == 0;
     const uint64_t what = below(100);
-    if (what < (filling ? 45u : 25u)) allocate();
-    else if (what < 70) release();
-    else if (what < 90) resize();
-    else if (what < 93) move();
-    else if (what < 97) z_->decay_tick(Pages(below(64)));
-    else z_->purge(Pages(below(4 * kMaxOrderPages)), Order(static_cast<uint8_t>(below(kNrOrders))), Zone::Metadata::kAlso);
+    if (what < (filling ? 45u : 25u))
+      allocate();
+    else if (what < 70)
+      release();
+    else if (what < 90)
+      resize();
+    else if (what < 93)
+      move();
+    else if (what < 97)
+      z_->decay_tick(Pages(below(64)));
+    else
+      z_->purge(Pages(below(4 * kMaxOrderPages)), Order(static_cast<uint8_t>(below(kNrOrders))), Zone::Metadata::kAlso);
     if (HasFatalFailure()) FAIL() << "in step " << step;
     if (step % 16 == 0) check();
   }

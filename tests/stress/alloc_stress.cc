@@ -1,6 +1,6 @@
-// alloc_stress.cc: many threads on one private allocator. They allocate, resize and free, hand blocks to each other through
-// mailboxes, and give their caches back and take new ones as threads that end and start do; one more thread ticks, trims
-// and verifies meanwhile. All blocks carry content that is checked by whoever frees them.
+// alloc_stress.cc: many threads on one private allocator. They allocate, resize and free, hand blocks to each other
+// through mailboxes, and give their caches back and take new ones as threads that end and start do; one more thread
+// ticks, trims and verifies meanwhile. All blocks carry content that is checked by whoever frees them.
 //
 // Usage: alloc_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage.
 #include <sys/wait.h>
@@ -150,7 +150,8 @@ class Worker {
       keep(block);
       return;
     }
-    if (!check_pattern(p, size < block.size ? size : block.size, block.size, block.seed)) failed("resize lost content", p, size);
+    if (!check_pattern(p, size < block.size ? size : block.size, block.size, block.seed))
+      failed("resize lost content", p, size);
     block = {p, size, random_.next()};
     write_pattern(p, size, block.seed);
     keep(block);
@@ -251,4 +252,6 @@ int run(const StressArguments& arguments) {
 }  // namespace
 }  // namespace weir
 
-int main(int argc, char** argv) { return weir::run(weir::parse_stress_arguments("alloc_stress", argc, argv)); }
+int main(int argc, char** argv) {
+  return weir::run(weir::parse_stress_arguments("alloc_stress", argc, argv));
+}

@@ -1,8 +1,9 @@
-// preload_stress.cc: the same through the C interface, in whatever malloc the process has (weir's when it is preloaded):
-// threads that start and end all the time, blocks that outlive them, and forks out of the busy process whose children check
-// what they inherited, allocate, start threads, fork again and exit.
+// preload_stress.cc: the same through the C interface, in whatever malloc the process has (weir's when it is
+// preloaded): threads that start and end all the time, blocks that outlive them, and forks out of the busy process
+// whose children check what they inherited, allocate, start threads, fork again and exit.
 //
-// Usage: preload_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage.
+// Usage: preload_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64
+// usage.
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -93,7 +94,8 @@ void resize(Block& block, Random& random) {
   if (size > 2 * kMostBlockBytes) size = 2 * kMostBlockBytes;
   void* p = realloc(block.p, size);
   if (p == nullptr) failed("realloc: no memory", block.p, size);
-  if (!check_pattern(p, size < block.size ? size : block.size, block.size, block.seed)) failed("realloc lost content", p, size);
+  if (!check_pattern(p, size < block.size ? size : block.size, block.size, block.seed))
+    failed("realloc lost content", p, size);
   block = {p, size, random.next()};
   write_pattern(p, size, block.seed);
 }
@@ -171,7 +173,8 @@ void check_inheritance(uint64_t seed) {
       continue;
     }
     int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) failed("a grandchild failed", nullptr, static_cast<size_t>(status));
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+      failed("a grandchild failed", nullptr, static_cast<size_t>(status));
   }
   for (const Block& block : pool) release(block);
   _exit(0);
@@ -219,4 +222,6 @@ int run(const StressArguments& arguments) {
 }  // namespace
 }  // namespace weir
 
-int main(int argc, char** argv) { return weir::run(weir::parse_stress_arguments("preload_stress", argc, argv)); }
+int main(int argc, char** argv) {
+  return weir::run(weir::parse_stress_arguments("preload_stress", argc, argv));
+}

@@ -16,8 +16,9 @@ struct StressArguments {
 };
 
 [[noreturn]] inline void bad_argument(const char* program, const char* argument) {
-  fprintf(stderr, "%s: bad argument '%s'; use [--seconds N] [--threads N] [--seed N], N a whole number, threads 1..64\n", program,
-          argument);
+  fprintf(stderr,
+          "%s: bad argument '%s'; use [--seconds N] [--threads N] [--seed N], N a whole number, threads 1..64\n",
+          program, argument);
   exit(64);
 }
 

@@ -62,6 +62,8 @@ struct BareBuddy {
   }
 };
 
-inline constexpr Order order_of(unsigned o) { return Order(static_cast<uint8_t>(o)); }
+inline constexpr Order order_of(unsigned o) {
+  return Order(static_cast<uint8_t>(o));
+}
 
 }  // namespace weir

@@ -1,6 +1,6 @@
 // Purpose: a simple model of a heap (a map of live blocks, each with its content) that random operations on a private
-//          allocator are compared with. Finds: overlaps, lost or foreign content, sizes and alignments too small, calloc
-//          that is not zero, pointers refused that are right.
+//          allocator are compared with. Finds: overlaps, lost or foreign content, sizes and alignments too small,
+//          calloc that is not zero, pointers refused that are right.
 // Thread safety: none. Invariants: every mistake ends in failed(), whose text says what and where.
 #pragma once
 
@@ -29,7 +29,8 @@ class HeapModel {
                                       : a_.memalign(cache, alignment, size);
     if (p == nullptr) return;
     if (kind == Kind::kCalloc && !is_zeroed(p, size)) return fail("calloc is not zero", p, size);
-    if (kind == Kind::kMemalign && reinterpret_cast<uintptr_t>(p) % alignment != 0) return fail("misaligned", p, alignment);
+    if (kind == Kind::kMemalign && reinterpret_cast<uintptr_t>(p) % alignment != 0)
+      return fail("misaligned", p, alignment);
     adopt(p, size, seed);
   }
 

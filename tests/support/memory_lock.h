@@ -9,7 +9,9 @@
 namespace weir {
 
 // False where the system does not let memory be locked.
-inline bool lock_memory(void* p, size_t bytes) { return os::syscall6(SYS_mlock, os::as_arg(p), static_cast<long>(bytes)) == 0; }
+inline bool lock_memory(void* p, size_t bytes) {
+  return os::syscall6(SYS_mlock, os::as_arg(p), static_cast<long>(bytes)) == 0;
+}
 inline bool unlock_memory(void* p, size_t bytes) {
   return os::syscall6(SYS_munlock, os::as_arg(p), static_cast<long>(bytes)) == 0;
 }

@@ -1,7 +1,9 @@
-// Purpose: content for blocks of memory that shows who wrote it: every word is made from the block's seed and the word's
+// Purpose: content for blocks of memory that shows who wrote it: every word is made from the block's seed and the
+// word's
 //          offset, so that lost, shifted and overwritten content all differ.
 // Thread safety: a block belongs to one thread while it is written or checked.
-// Invariants: the value at an offset does not depend on the block's size, so that a prefix can be checked after a resize.
+// Invariants: the value at an offset does not depend on the block's size, so that a prefix can be checked after a
+// resize.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +43,8 @@ inline void write_pattern(void* block, size_t size, uint64_t seed) {
     memcpy(bytes + at, &word, sizeof(word));
     return true;
   });
-  for (size_t at = size & ~size_t{7}; at < size && size <= kDensePattern; ++at) bytes[at] = static_cast<char>(seed + at);
+  for (size_t at = size & ~size_t{7}; at < size && size <= kDensePattern; ++at)
+    bytes[at] = static_cast<char>(seed + at);
 }
 
 // True when the first `size` bytes of a block that was written with `written` bytes are unchanged.

@@ -1,4 +1,5 @@
-// Purpose: an allocator of a test's own, with its options and machine, and malloc, free and realloc on it made of the same
+// Purpose: an allocator of a test's own, with its options and machine, and malloc, free and realloc on it made of the
+// same
 //          parts as those of a process (malloc/process.cc), but returning what was wrong instead of ending the process.
 // Thread safety: as the Allocator; a ThreadCache is passed by the thread it belongs to, null for none.
 #pragma once

@@ -35,12 +35,13 @@ class PrivateSpace {
 
 class PrivateZone {
  public:
-  explicit PrivateZone(Pages capacity, bool bare = true) : space_(1, capacity, bare) {
+  // `huge`: where the system gives huge pages unasked, pages become resident that nobody touched; so none by default.
+  explicit PrivateZone(Pages capacity, bool bare = true, HugePages huge = HugePages::kNever)
+      : space_(1, capacity, bare) {
     ZoneConfig config;
     config.place = space_[0];
     config.managed = capacity;
-    // Where the system gives huge pages unasked, pages become resident that nobody touched.
-    config.huge_pages = HugePages::kNever;
+    config.huge_pages = huge;
     config.watermarks = compute_watermarks(capacity, capacity, 0, 10);
     EXPECT_TRUE(zone_->init(config));
   }
@@ -62,4 +63,3 @@ class PrivateZone {
 };
 
 }  // namespace weir
-

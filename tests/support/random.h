@@ -1,6 +1,6 @@
 // Purpose: a small fast generator for tests, where the standard ones would take more time than what is tested.
-// Thread safety: one thread each. Source of the algorithm: xorshift64*, Vigna, "An experimental exploration of Marsaglia's
-// xorshift generators, scrambled", 2016.
+// Thread safety: one thread each. Source of the algorithm: xorshift64*, Vigna, "An experimental exploration of
+// Marsaglia's xorshift generators, scrambled", 2016.
 #pragma once
 
 #include <cstdint>

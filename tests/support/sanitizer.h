@@ -9,8 +9,8 @@ inline constexpr bool kAsan = true;
 inline constexpr bool kAsan = false;
 #endif
 
-// ThreadSanitizer has shadow memory for the program, its libraries, heap and mmap area only: arenas in bare address space
-// are out of its reach, so there everything that needs such arenas is left out.
+// ThreadSanitizer has shadow memory for the program, its libraries, heap and mmap area only: arenas in bare address
+// space are out of its reach, so there everything that needs such arenas is left out.
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kTsan = true;
 #else
