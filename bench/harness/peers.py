@@ -75,4 +75,4 @@ def find_allocators(build_dir, extra):
 def versions(allocators):
     """Name -> version as far as Debian's package database knows it."""
     packages = {"glibc": "libc6", **{name: package for name, (package, _) in PACKAGES.items()}}
-    return {a.name: package_version(packages[a.name]) if a.name in packages else a.path for a in allocators}
+    return {a.name: package_version(packages[a.name]) if a.name in packages else os.path.basename(a.path) for a in allocators}

@@ -10,6 +10,8 @@
 namespace weir {
 namespace {
 
+constexpr size_t kCacheLine = 64;
+
 // Between two looks for bins that nobody uses: often enough that a thread which changed its habits gives back within
 // some thousand allocations, rare enough not to be felt.
 constexpr uint32_t kSlowCallsPerScan = 64;
@@ -193,9 +195,9 @@ BadPointer Allocator::detach(ThreadCache* cache) {
   return bad;
 }
 
-unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned want) {
+unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned want, bool apart) {
   for (const NodeId from : pages_.zonelist(node))
-    if (const unsigned got = depot(from, size_class).refill(out, want)) return got;
+    if (const unsigned got = depot(from, size_class).refill(out, want, apart)) return got;
   return 0;
 }
 
@@ -264,14 +266,17 @@ void* Allocator::alloc_slow(ThreadCache* cache, size_t size_class) {
   if (cache == nullptr || !cache->caching) {
     void* object = nullptr;
     const NodeId node = cache != nullptr ? NodeId(cache->node) : home_node();
-    return refill(node, size_class, &object, 1) != 0 ? object : nullptr;
+    return refill(node, size_class, &object, 1, false) != 0 ? object : nullptr;
   }
   ++cache->slow_calls;
   Bin& bin = cache->bins[size_class];
   // The bin is empty, and a thread that allocates may use all of it again.
   const unsigned slots = cache_slots(size_class);
   bin.limit = cache->bottom(size_class) + slots;
-  const unsigned got = refill(NodeId(cache->node), size_class, bin.head, bin.fill < slots ? bin.fill : slots);
+  // Threads start on cache lines of their own; objects of a line or more need no care.
+  const bool apart = kSizeClasses[size_class].size < kCacheLine && cache->is_fresh(size_class);
+  const unsigned want = bin.fill < slots ? bin.fill : slots;
+  const unsigned got = refill(NodeId(cache->node), size_class, bin.head, want, apart);
   if (got == 0) return nullptr;
   bin.head += got;
   cache->freed_bytes = 0;

@@ -122,7 +122,7 @@ class Allocator {
   bool init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides);
   NodeId home_node() const;
   Pages share_of_limits() const;
-  unsigned refill(NodeId node, size_t size_class, void** out, unsigned want);
+  unsigned refill(NodeId node, size_t size_class, void** out, unsigned want, bool apart);
   BadFree flush(size_t size_class, void* const* objects, unsigned count, bool checked);
   BadPointer free_to_slab(size_t size_class, void* object);
   BadPointer flush_oldest(ThreadCache* cache, size_t size_class, unsigned count);

@@ -100,9 +100,9 @@ void Depot::release_slab(SlabView slab) {
   zone().free_block(zone().pfn_of(slab.memory), Order(c.slab_order), slab.desc.touched);
 }
 
-unsigned Depot::refill(void** out, unsigned want) {
+unsigned Depot::refill(void** out, unsigned want, bool apart) {
   LockGuard guard(mutex_);
-  if (nr_transfer_ != 0) {
+  if (nr_transfer_ != 0 && !apart) {
     const unsigned n = want < nr_transfer_ ? want : nr_transfer_;
     nr_transfer_ = static_cast<uint16_t>(nr_transfer_ - n);
     if (nr_transfer_ < least_transfer_) least_transfer_ = nr_transfer_;
@@ -116,7 +116,7 @@ unsigned Depot::refill(void** out, unsigned want) {
     if (first_ == kNoUnit && (got != 0 || !add_slab())) break;
     SlabView slab = view(first_);
     if (slab.desc.nr_free == slab.size_class().objects) --nr_empty_;
-    const unsigned n = slab.take(end, want - got);
+    const unsigned n = slab.take(end, want - got, apart);
     slab.desc.idle_since = tick_;
     end -= n;
     got += n;

@@ -39,7 +39,8 @@ class Depot {
   void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer);
 
   // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0 = no memory on this node.
-  [[nodiscard]] unsigned refill(void** out, unsigned want);
+  // `apart`: from a stretch where nobody else has objects, where that is to be had.
+  [[nodiscard]] unsigned refill(void** out, unsigned want, bool apart = false);
   // Takes `count` objects of this class and node back.
   [[nodiscard]] BadFree flush(void* const* objects, unsigned count);
   // As flush, but straight into the slabs, so that every mistake is found at once.

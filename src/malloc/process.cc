@@ -17,7 +17,7 @@ namespace weir {
 namespace process_detail {
 
 // No code may write through the constant caches: their bins are empty and full, so the fast paths never do.
-constinit thread_local CacheBins* cache = const_cast<CacheBins*>(&kEmptyCache);
+constinit thread_local CacheBins* cache = const_cast<CacheBins*>(&kNoCaches.first);
 constinit Allocator allocator;
 
 namespace {
@@ -29,16 +29,9 @@ constinit std::atomic<bool> started{false};
 constinit bool has_key = false;
 constinit pthread_key_t thread_end_key = 0;
 
-CacheBins* empty_cache() {
-  return const_cast<CacheBins*>(&kEmptyCache);
-}
-CacheBins* dead_cache() {
-  return const_cast<CacheBins*>(&kDeadCache);
-}
-
 void on_thread_end(void* own_cache) {
   // Other destructors may still allocate and free: from here on straight from the slabs.
-  cache = dead_cache();
+  cache = no_cache(NoCache::kDead);
   report_misuse(allocator.detach(static_cast<ThreadCache*>(own_cache)), "thread exit");
 }
 
@@ -71,8 +64,8 @@ bool start() {
 
 // The calling thread's cache; null when it has none and can have none.
 ThreadCache* own_cache() {
-  if (__builtin_expect(cache != empty_cache(), 1))
-    return cache == dead_cache() ? nullptr : static_cast<ThreadCache*>(cache);
+  if (__builtin_expect(cache != no_cache(NoCache::kNew) && cache != no_cache(NoCache::kFreedOnce), 1))
+    return cache == no_cache(NoCache::kDead) ? nullptr : static_cast<ThreadCache*>(cache);
   if (!process_start()) return nullptr;
   ThreadCache* made = allocator.attach();
   if (made == nullptr) return nullptr;
@@ -80,6 +73,14 @@ ThreadCache* own_cache() {
   cache = made;
   if (has_key) pthread_setspecific(thread_end_key, made);
   return made;
+}
+
+// The same for a free. An object that a thread frees before it has allocated anything is another thread's, and its
+// neighbours in the cache line are too: it goes back to its slab instead of becoming this thread's first object.
+ThreadCache* cache_for_free() {
+  if (cache != no_cache(NoCache::kNew)) return own_cache();
+  cache = no_cache(NoCache::kFreedOnce);
+  return nullptr;
 }
 
 void* or_enomem(void* p) {
@@ -133,7 +134,7 @@ void free_slow(void* p, const void* caller) {
     else
       report_misuse({Misuse::kForeign, p, 0}, "free");
   } else {
-    report_misuse(allocator.free_slow(own_cache(), p), "free");
+    report_misuse(allocator.free_slow(cache_for_free(), p), "free");
     decay_poll_on_free(caller);
   }
   errno = saved_errno;

@@ -20,11 +20,19 @@ void SlabView::init(size_t size_class) {
   for (size_t w = 0; w * bitmap::kWordBits < objects; ++w) bits[w] = bitmap::low_mask(objects - w * bitmap::kWordBits);
 }
 
-unsigned SlabView::take(void** end, unsigned want) {
+size_t SlabView::first_word(bool apart) const {
+  const size_t whole_words = size_class().objects / bitmap::kWordBits;
+  for (size_t w = desc.hint; apart && w < whole_words; ++w)
+    if (bits[w] == ~uint64_t{0}) return w;
+  return desc.hint;
+}
+
+unsigned SlabView::take(void** end, unsigned want, bool apart) {
   const SizeClass& c = size_class();
   if (want > desc.nr_free) want = desc.nr_free;
   unsigned left = want;
-  size_t w = desc.hint;
+  size_t w = first_word(apart && want <= bitmap::kWordBits);
+  const bool from_hint = w == desc.hint;
   size_t first = SIZE_MAX, last = 0;
   while (left != 0) {
     uint64_t word = bits[w];
@@ -41,7 +49,7 @@ unsigned SlabView::take(void** end, unsigned want) {
     bits[w] = word;
   }
   desc.nr_free = static_cast<uint16_t>(desc.nr_free - want);
-  desc.hint = static_cast<uint16_t>(w);
+  if (from_hint) desc.hint = static_cast<uint16_t>(w);
   if (want != 0) {
     const size_t first_page = first * c.size >> kPageShift;
     const size_t last_page = ((last + 1) * c.size - 1) >> kPageShift;

@@ -39,13 +39,15 @@ struct SlabView {
   const SizeClass& size_class() const { return kSizeClasses[desc.size_class]; }
 
   void init(size_t size_class);
-  // Takes up to `want` free objects in address order and stores them downwards from `end`; returns how many.
-  unsigned take(void** end, unsigned want);
+  // Takes up to `want` free objects in address order and stores them downwards from `end`; returns how many. `apart`:
+  // from a stretch of 64 objects of which none is taken, if there is one.
+  unsigned take(void** end, unsigned want, bool apart = false);
   [[nodiscard]] FreeVerdict give(void* object);
   // What give() would say; nothing changes.
   FreeVerdict check(const void* object) const;
   // Pages that were touched and now hold no part of an allocated object, one bit each.
   uint64_t idle_pages() const;
+  size_t first_word(bool apart) const;
   // Free objects, recounted.
   unsigned count_free() const;
 };

@@ -8,10 +8,11 @@ namespace {
 // The stack of a bin that is both empty and full: a null below, the limit at its head.
 constinit void* nothing[2] = {nullptr, nullptr};
 
-constexpr CacheBins no_bins() {
-  CacheBins cache{};
-  for (Bin& b : cache.bins) b = {nothing + 1, nothing + 1, 0, 0, 0};
-  return cache;
+constexpr NoCaches no_caches() {
+  NoCaches all{};
+  for (Bin& b : all.first.bins) b = {nothing + 1, nothing + 1, 0, 0, 0};
+  for (Bin& b : all.more) b = {nothing + 1, nothing + 1, 0, 0, 0};
+  return all;
 }
 
 // The first refill of a bin is small: most programs use most classes only a few times, and what is taken out of a slab
@@ -23,8 +24,11 @@ constexpr uint32_t first_fill(size_t size) {
 
 }  // namespace
 
-constinit const CacheBins kEmptyCache = no_bins();
-constinit const CacheBins kDeadCache = no_bins();
+constinit const NoCaches kNoCaches = no_caches();
+
+bool ThreadCache::is_fresh(size_t size_class) const {
+  return bins[size_class].fill == first_fill(kSizeClasses[size_class].size);
+}
 
 void ThreadCache::reset(size_t bytes_per_class, bool caching_on) {
   caching = caching_on;

@@ -60,15 +60,32 @@ struct ThreadCache : CacheBins {
   RunBin run_bins[kNrRunBins];
   void* slots[kCacheSlots] = {};
 
+  // True until the bin's first refill.
+  bool is_fresh(size_t size_class) const;
   // `bytes_per_class`: what one bin may hold.
   void reset(size_t bytes_per_class, bool caching_on);
   void** bottom(size_t size_class) { return slots + kSizeClasses[size_class].slot_offset + 1; }
   unsigned count(size_t size_class) { return static_cast<unsigned>(bins[size_class].head - bottom(size_class)); }
 };
 
-// What a thread has before its first allocation and after its end: nothing to take, no room to give.
-extern const CacheBins kEmptyCache;
-extern const CacheBins kDeadCache;
+// What a thread has that has no cache: nothing to take, no room to give. Only the address tells its state. All bins are
+// the same, so the states overlap, one bin apart.
+struct NoCaches {
+  CacheBins first;
+  Bin more[2];
+};
+extern const NoCaches kNoCaches;
+
+enum class NoCache : unsigned {
+  kNew = 0,        // the thread has not done anything yet
+  kFreedOnce = 1,  // it has freed one object, somebody else's
+  kDead = 2,       // its cache is gone; destructors may still be running
+};
+
+// Nobody writes through it: the bins are empty and full.
+inline CacheBins* no_cache(NoCache state) {
+  return reinterpret_cast<CacheBins*>(const_cast<Bin*>(kNoCaches.first.bins) + static_cast<unsigned>(state));
+}
 
 enum class FreeFast : uint8_t { kDone, kSlow, kInsideObject, kDoubleFree };
 

@@ -41,6 +41,26 @@ TEST_P(SlabTest, GivesEveryObjectOnceInAddressOrder) {
   EXPECT_EQ(s.view.take(got.data() + got.size(), 1), 0u);
 }
 
+// The first objects of two threads lie apart, and what was skipped is found later.
+TEST_P(SlabTest, TakesApartWhereNobodyElseHasObjects) {
+  BareSlab s(GetParam());
+  void* one[1];
+  void* few[16];
+  if (info().objects < 128) {
+    ASSERT_EQ(s.view.take(one + 1, 1, true), 1u) << "no two stretches of 64: as without";
+    EXPECT_EQ(one[0], s.view.memory);
+    return;
+  }
+  ASSERT_EQ(s.view.take(one + 1, 1), 1u);
+  ASSERT_EQ(s.view.take(few + 16, 16, true), 16u);
+  EXPECT_EQ(few[15], s.view.memory + 64 * info().size);
+  std::vector<void*> rest(info().objects);
+  EXPECT_EQ(s.view.take(rest.data() + rest.size(), info().objects), info().objects - 17u);
+  EXPECT_EQ(s.view.count_free(), 0u);
+  EXPECT_EQ(s.view.give(one[0]), FreeVerdict::kOk);
+  EXPECT_EQ(s.view.take(few + 16, 16, true), 1u) << "no whole stretch is left";
+}
+
 TEST_P(SlabTest, ChecksEveryOffset) {
   BareSlab s(GetParam());
   std::vector<void*> got(info().objects);

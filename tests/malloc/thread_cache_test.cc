@@ -67,7 +67,8 @@ TEST_F(ThreadCacheTest, WithoutASlabItIsNeverFast) {
 }
 
 TEST(ThreadCache, TheConstantCachesAreEmptyAndFull) {
-  for (const CacheBins* constant : {&kEmptyCache, &kDeadCache}) {
+  for (const NoCache state : {NoCache::kNew, NoCache::kFreedOnce, NoCache::kDead}) {
+    const CacheBins* constant = no_cache(state);
     CacheBins* cache = const_cast<CacheBins*>(constant);
     for (size_t c = 0; c < kNrSizeClasses; ++c) {
       EXPECT_EQ(cache_pop(cache, c), nullptr);
