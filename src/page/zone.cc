@@ -276,7 +276,7 @@ bool Zone::move_stretch(char* from, char* to, size_t bytes) {
       }
       [[fallthrough]];
     case os::VmMove::kFailed:
-      if (!os::vm_renew(to, bytes)) return false;
+      if (!arena_.renew(pfn_of(to), pages_of(bytes))) return false;  // on the arena's node, as the rest
       memcpy(to, from, bytes);
       return true;
   }
