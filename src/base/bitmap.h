@@ -63,6 +63,22 @@ inline size_t clear_range(uint64_t* words, size_t first, size_t count) {
   return changed;
 }
 
+// The same for words whose other bits change at any time.
+inline size_t atomic_set_range(uint64_t* words, size_t first, size_t count) {
+  size_t changed = 0;
+  for_range(words, first, count, [&](uint64_t& w, uint64_t mask) {
+    changed += static_cast<size_t>(std::popcount(~__atomic_fetch_or(&w, mask, __ATOMIC_RELAXED) & mask));
+  });
+  return changed;
+}
+inline size_t atomic_clear_range(uint64_t* words, size_t first, size_t count) {
+  size_t changed = 0;
+  for_range(words, first, count, [&](uint64_t& w, uint64_t mask) {
+    changed += static_cast<size_t>(std::popcount(__atomic_fetch_and(&w, ~mask, __ATOMIC_RELAXED) & mask));
+  });
+  return changed;
+}
+
 // The first index >= from and < end whose bit equals `value`, or `end`.
 inline size_t find_next(const uint64_t* words, size_t from, size_t end, bool value) {
   while (from < end) {

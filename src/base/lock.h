@@ -25,12 +25,14 @@ namespace weir {
 
 // The one statement of the lock order. A thread that holds a lock may take only locks of a higher rank.
 enum class LockRank : uint8_t {
-  kDecay = 0,     // malloc/decay: state of the background thread
-  kThreads = 1,   // malloc/: list of thread caches
-  kDepot = 2,     // malloc/depot: slabs of one size class on one node
-  kZone = 3,      // page/zone: buddy lists and counters of one node
-  kMetadata = 4,  // malloc/: memory of thread caches
-  kCount = 5,
+  kDecay = 0,    // malloc/decay: state of the background thread
+  kThreads = 1,  // malloc/: list of thread caches
+  kDepot = 2,    // malloc/depot: slabs of one size class on one node
+  kEvict = 3,    // reclaim/: one evictor at a time on a node
+  kZone = 4,     // page/zone: buddy lists and counters of one node
+  kLru = 5,      // reclaim/: lists of clusters
+  kSwap = 6,     // swap/: compressed pool, slot map, file
+  kCount = 7,
 };
 
 // A futex mutex after Drepper ("Futexes are tricky", 2011, mutex2): 0 free, 1 held, 2 held with sleepers.

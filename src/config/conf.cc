@@ -36,6 +36,32 @@ std::string_view take_until(std::string_view& rest, char separator) {
   return taken;
 }
 
+// Takes one entry off the front: up to the next comma that is not in a quoted value. A value is quoted when it begins
+// with a double quote, and ends with the next one.
+std::string_view take_entry(std::string_view& rest) {
+  size_t at = rest.find_first_of(",=");
+  size_t end = at;
+  if (at != std::string_view::npos && rest[at] == '=') {
+    do ++at;
+    while (at < rest.size() && is_blank(rest[at]));
+    if (at < rest.size() && rest[at] == '"') at = rest.find('"', at + 1);
+    end = at == std::string_view::npos ? at : rest.find(',', at);
+  }
+  end = std::min(end, rest.size());
+  const std::string_view taken(rest.data(), end);
+  rest.remove_prefix(std::min(end + 1, rest.size()));
+  return taken;
+}
+
+// Takes the quotes off a quoted value; false when they do not stand at its ends alone.
+bool unquote(std::string_view& value) {
+  if (value.empty() || value.front() != '"') return true;
+  value.remove_prefix(1);
+  if (value.empty() || value.find('"') != value.size() - 1) return false;
+  value.remove_suffix(1);
+  return true;
+}
+
 void show(Line& line, std::string_view text) {
   const size_t shown = std::min(text.size(), kMaxShown);
   for (size_t i = 0; i < shown; ++i) {
@@ -82,14 +108,18 @@ bool apply_entry(std::string_view entry, std::string_view source, Options& optio
   std::string_view value = entry;
   const std::string_view name = trim(take_until(value, '='));
   value = trim(value);
-  if (has_value && !name.empty()) {
+  const bool quotes_match = unquote(value);
+  if (has_value && !name.empty() && quotes_match) {
     if (set_option(options, name, value) == SetResult::kSet) return true;
     format_mistake(line, source, name, value);
     return false;
   }
   line.text("weir: ").text(source).text(": '");
   show(line, entry);
-  line.text("' has no ").text(has_value ? "key" : "value").text(": expected key=value\n");
+  if (has_value && !name.empty())
+    line.text("': a quoted value ends with a quote, and has none inside\n");
+  else
+    line.text("' has no ").text(has_value ? "key" : "value").text(": expected key=value\n");
   return false;
 }
 
@@ -134,7 +164,7 @@ void format_mistake(Line& line, std::string_view source, std::string_view name, 
 unsigned parse_conf(std::string_view conf, std::string_view source, Options& options, ConfSink sink) {
   unsigned mistakes = 0;
   while (!conf.empty()) {
-    const std::string_view entry = trim(take_until(conf, ','));
+    const std::string_view entry = trim(take_entry(conf));
     Line line;
     if (entry.empty() || apply_entry(entry, source, options, line)) continue;
     ++mistakes;

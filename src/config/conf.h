@@ -25,8 +25,9 @@ struct ConfSink {
 [[nodiscard]] ConfSink descriptor_sink(int fd);
 
 // Applies "key=value,key=value" to `options`: blanks around keys, values and entries are ignored, and so are empty
-// entries. `source` says in the reports where the text came from ("WEIR_CONF"). Returns the number of mistakes; the
-// caller looks at options.abort_conf afterwards, so it does not matter where in the list that stands.
+// entries. A value may stand in double quotes, and then have commas and blanks: swap="/a, b". `source` says in the
+// reports where the text came from ("WEIR_CONF"). Returns the number of mistakes; the caller looks at
+// options.abort_conf afterwards, so it does not matter where in the list that stands.
 [[nodiscard]] unsigned parse_conf(std::string_view conf, std::string_view source, Options& options, ConfSink sink);
 
 // Appends "<source>: <what is wrong with name=value and what would be right>" for a set_option that failed, with a

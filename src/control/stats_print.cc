@@ -1,7 +1,10 @@
 #include "control/stats_print.h"
 
 #include "base/print.h"
+#include "control/summary.h"
 #include "malloc/process.h"
+#include "os/proc.h"
+#include "os/thread.h"
 
 namespace weir {
 namespace {
@@ -67,9 +70,18 @@ void print_counters(const ZoneStats& s, int fd) {
 #undef VMSTAT
 }
 
+void print_process_summary() {
+  Reclaimer* reclaimer = process_allocator().reclaimer();
+  const ReclaimStats stats = reclaimer != nullptr ? reclaimer->stats() : ReclaimStats();
+  print_summary(2, stats, os::now_ns() - process_start_ns(), static_cast<uint64_t>(os::process_id()));
+}
+
 // Runs at exit() when it was asked for; after the program's own exit handlers, because this library's come last.
 __attribute__((destructor)) void print_at_exit() {
-  if (process_started() && process_allocator().options().stats_at_exit) print_stats(2);
+  if (!process_started()) return;
+  if (process_allocator().options().stats_at_exit) print_stats(2);
+  const Options& options = process_allocator().options();
+  if (options.summary && (options.summary_pid == 0 || options.summary_pid == os::process_id())) print_process_summary();
 }
 
 }  // namespace

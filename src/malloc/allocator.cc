@@ -36,6 +36,12 @@ constexpr size_t kMostAddressSpace = size_t{1} << 45;
 bool Allocator::init(const AllocatorSetup& setup) {
   options_ = setup.options;
   topology_ = setup.topology;
+  if (setup.handle_fault != nullptr && (options_->limit != 0 || options_->rss_limit != 0)) {
+    void* memory = os::vm_map(align_up(sizeof(Reclaimer), kPageSize));
+    if (memory == nullptr) return false;
+    reclaimer_ = new (memory) Reclaimer();
+    if (!reclaimer_->init(*options_, setup.handle_fault)) reclaimer_ = nullptr;
+  }
   nr_nodes_ = options_->numa ? topology_->nr_nodes : 1;
   size_t capacity = setup.capacity.v != 0 ? bytes_of(setup.capacity) : static_cast<size_t>(options_->arena_size);
   if (capacity > kMostAddressSpace / nr_nodes_) capacity = kMostAddressSpace / nr_nodes_;
@@ -122,16 +128,45 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
   config.huge_pages = options_->thp == Thp::kNever    ? HugePages::kNever
                       : options_->thp == Thp::kAlways ? HugePages::kAlways
                                                       : HugePages::kDense;
+  if (reclaimer_ != nullptr && !init_reclaim(node, config, total_managed)) return false;
   void* memory = os::vm_map(align_up(sizeof(NodeHeap), kPageSize));
   if (memory == nullptr) return false;
   NodeHeap* heap = nodes_[node.v] = static_cast<NodeHeap*>(memory);
   new (&heap->zone) Zone();
+  if (reclaimer_ != nullptr) reclaimer_->node(node.v)->set_zone(heap->zone);
   if (!heap->zone.init(config)) return false;
   pages_.set_zone(node, heap->zone);
   for (unsigned c = 1; c < kNrSizeClasses; ++c) {
     new (&heap->depots[c]) Depot();
     heap->depots[c].init(pages_, map_, node, c, heap->transfer[c]);
   }
+  return true;
+}
+
+// Staging addresses mirror an arena at this distance, in the same stretch of address space that the kernel puts nothing
+// into by itself.
+constexpr size_t kStagingDistance = size_t{1} << 44;
+constexpr uintptr_t kStagingEnd = uintptr_t{0x5000} << 32;
+
+// A node's part of the limit is as its part of the memory.
+bool Allocator::init_reclaim(NodeId node, ZoneConfig& config, Pages total) {
+  const uint64_t limit = reclaimer_->limit().v;
+  const uint64_t share =
+      nr_nodes_ == 1 ? limit
+                     : static_cast<uint64_t>(static_cast<unsigned __int128>(limit) * config.managed.v / total.v);
+  config.managed = Pages(share);
+  config.watermarks =
+      compute_watermarks(config.managed, reclaimer_->limit(), static_cast<uint64_t>(options_->min_free_kbytes),
+                         static_cast<uint64_t>(options_->watermark_scale_factor));
+  // Memory is counted page by page.
+  config.huge_pages = HugePages::kNever;
+  char* arena = config.place.memory;
+  char* staging = reinterpret_cast<uintptr_t>(arena) + kStagingDistance < kStagingEnd ? arena + kStagingDistance
+                                                                                      : arena - kStagingDistance;
+  NodeReclaim* reclaim = reclaimer_->add_node(node, config.place.capacity, config.managed, staging);
+  if (reclaim == nullptr) return false;
+  config.hooks = reclaim->hooks();
+  pages_.set_reclaimer(reclaimer_);
   return true;
 }
 
@@ -403,11 +438,14 @@ AllocatorTotals Allocator::totals() {
 }
 
 const char* Allocator::verify() {
+  if (reclaimer_ != nullptr)
+    if (const char* wrong = reclaimer_->verify()) return wrong;
   lock_all();
   const char* wrong = nullptr;
   for (unsigned n = 0; n < nr_nodes_ && wrong == nullptr; ++n)
     if (nodes_[n] != nullptr) wrong = verify_node(NodeId(static_cast<uint16_t>(n)));
   unlock_all();
+  static_cast<void>(resume_reclaim(false));
   return wrong;
 }
 
@@ -420,11 +458,13 @@ const char* Allocator::verify_node(NodeId node) {
 }
 
 void Allocator::lock_all() {
+  if (reclaimer_ != nullptr) reclaimer_->before_fork();
   threads_mutex_.lock_for_fork();
   for (NodeHeap* heap : nodes_)
     for (unsigned c = 1; heap != nullptr && c < kNrSizeClasses; ++c) heap->depots[c].mutex().lock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().lock_for_fork();
+  if (reclaimer_ != nullptr) reclaimer_->lock_for_fork();
 }
 
 void Allocator::after_fork_in_child() {
@@ -432,7 +472,15 @@ void Allocator::after_fork_in_child() {
     if (nodes_[n] != nullptr) zone(n).after_fork_in_child();
 }
 
+bool Allocator::resume_reclaim(bool in_child) {
+  if (reclaimer_ == nullptr) return true;
+  if (in_child) return reclaimer_->after_fork_in_child();
+  reclaimer_->after_fork_in_parent();
+  return true;
+}
+
 void Allocator::unlock_all() {
+  if (reclaimer_ != nullptr) reclaimer_->unlock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
   for (NodeHeap* heap : nodes_)

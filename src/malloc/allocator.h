@@ -37,9 +37,10 @@ struct BadPointer {
 struct AllocatorSetup {
   const Options* options = nullptr;
   const Topology* topology = nullptr;
-  bool bare = true;     // try unmapped space first (see ArenaPlace)
-  uint64_t random = 0;  // picks the place
-  Pages capacity{};     // per node; 0: from the options and RLIMIT_AS
+  bool bare = true;                               // try unmapped space first (see ArenaPlace)
+  uint64_t random = 0;                            // picks the place
+  Pages capacity{};                               // per node; 0: from the options and RLIMIT_AS
+  Reclaimer::HandleFault handle_fault = nullptr;  // STORY 2; null: a limit of the options is not kept
 };
 
 // Sums over all nodes.
@@ -94,6 +95,8 @@ class Allocator {
   unsigned nr_nodes() const { return nr_nodes_; }
   bool has_zone(NodeId node) const { return nodes_[node.v] != nullptr; }
   PageSource& pages() { return pages_; }
+  // What keeps the limit; null: there is none.
+  Reclaimer* reclaimer() { return reclaimer_; }
   Depot& depot(NodeId node, size_t size_class) { return nodes_[node.v]->depots[size_class]; }
   // Null when every count agrees, else what does not.
   const char* verify();
@@ -102,6 +105,9 @@ class Allocator {
   // -- fork: takes (and gives back) all locks in the order of their ranks
   void lock_all() WEIR_NO_TSA;
   void unlock_all() WEIR_NO_TSA;
+  // After the locks are given back: reclaim goes on, in a child with threads of its own. False: memory that was away
+  // is lost, and the child must not go on.
+  [[nodiscard]] bool resume_reclaim(bool in_child);
   // Between the two in the child, where only the forking thread lives on.
   void after_fork_in_child() WEIR_NO_TSA;
 
@@ -143,8 +149,11 @@ class Allocator {
   Pfn align_guarded(Zone& zone, Pfn head, Pages taken, size_t alignment, Pages wanted);
   void* move_run(RunView run, Pages wanted);
 
+  [[nodiscard]] bool init_reclaim(NodeId node, ZoneConfig& config, Pages total);
+
   const Options* options_ = nullptr;
   const Topology* topology_ = nullptr;
+  Reclaimer* reclaimer_ = nullptr;
   PageSource pages_;
   AddressMap map_;
   ArenaPlace places_[kMaxNodes];

@@ -6,22 +6,63 @@
 // page. What they held is lost to the child.
 #include <pthread.h>
 
+#include <string_view>
+
+#include "base/port.h"
+#include "base/print.h"
 #include "malloc/decay.h"
 #include "malloc/process.h"
+#include "os/proc.h"
 
 namespace weir {
 namespace {
+
+// As after SIGBUS (128 + 7): what the child would have met at its first touch.
+constexpr int kLostMemoryStatus = 135;
 
 void prepare() {
   process_allocator().lock_all();
 }
 void in_parent() {
   process_allocator().unlock_all();
+  static_cast<void>(process_allocator().resume_reclaim(false));
+}
+
+void say(std::string_view text) {
+  port::write_all(2, text.data(), text.size());
+}
+
+// A child that cannot see the touches of its swapped pages would read zeros.
+void lost_memory() {
+  say("weir: the child of a fork cannot get at memory that was swapped out (no userfaultfd); it ends here\n");
+  os::exit_now(kLostMemoryStatus);
+}
+
+// Said once, because a limit was asked for.
+void start_reclaim() {
+  if (process_allocator().reclaimer() == nullptr) return;
+  Reclaimer& reclaimer = *process_allocator().reclaimer();
+  reclaimer.start();
+  Line line;
+  if (reclaimer.mode() != Reclaimer::Mode::kSwap)
+    line.text("weir: limit: pages cannot be swapped here (userfaultfd: error ")
+        .dec(static_cast<uint64_t>(-reclaimer.refused()))
+        .text("); only unused memory is given back\n")
+        .write_to(2);
+  if (reclaimer.swap_problem() != nullptr)
+    line.text("weir: swap=")
+        .text(process_allocator().options().swap.view())
+        .text(": ")
+        .text(reclaimer.swap_problem())
+        .text("; nothing is written to it\n")
+        .write_to(2);
 }
 
 void in_child() {
   process_allocator().after_fork_in_child();
   process_allocator().unlock_all();
+  // Before anything is touched that may be away.
+  if (!process_allocator().resume_reclaim(true)) lost_memory();
   decay_after_fork_in_child();
 }
 
@@ -31,6 +72,7 @@ __attribute__((constructor(101))) void at_load() {
   process_start();
   pthread_atfork(prepare, in_parent, in_child);
   decay_allow_threads();
+  start_reclaim();
 }
 
 }  // namespace

@@ -175,8 +175,9 @@ void* Allocator::resize_large(void* object, size_t size) {
     zone.shrink_run(run.head, now, wanted, moved || dropped ? Touched::kNo : Touched::kYes);
     return object;
   }
-  if (!moved && zone.extend_run(run.head, now, wanted - now)) return object;
-  if (bytes_of(now) < kMoveBytes || nr_moved_runs_.load(std::memory_order_relaxed) >= kMostMovedRuns) return nullptr;
+  if (!moved && pages_.extend_run(zone, run.head, now, wanted - now)) return object;
+  if (zone.limited() || bytes_of(now) < kMoveBytes || nr_moved_runs_.load(std::memory_order_relaxed) >= kMostMovedRuns)
+    return nullptr;
   return move_run(run, wanted);
 }
 

@@ -8,6 +8,7 @@
 #include "config/conf.h"
 #include "malloc/decay.h"
 #include "malloc/misuse.h"
+#include "mm/handle_fault.h"
 #include "os/env.h"
 #include "os/proc.h"
 #include "topology/sysfs.h"
@@ -27,11 +28,13 @@ constinit Topology topology;
 constinit Mutex start_mutex{LockRank::kDecay};
 constinit std::atomic<bool> started{false};
 constinit bool has_key = false;
+constinit uint64_t start_ns = 0;
 constinit pthread_key_t thread_end_key = 0;
 
 void on_thread_end(void* own_cache) {
   // Other destructors may still allocate and free: from here on straight from the slabs.
   cache = no_cache(NoCache::kDead);
+  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->cpus().remove();
   report_misuse(allocator.detach(static_cast<ThreadCache*>(own_cache)), "thread exit");
 }
 
@@ -56,8 +59,10 @@ bool start() {
   // With the address mixed in, several copies of weir in one process (one linked, one preloaded) choose different
   // places.
   setup.random = os::process_random() ^ (reinterpret_cast<uintptr_t>(&allocator) >> kPageShift);
+  setup.handle_fault = handle_fault;
   if (!allocator.init(setup)) return false;
   has_key = pthread_key_create(&thread_end_key, on_thread_end) == 0;
+  if (options.summary) start_ns = os::now_ns();
   started.store(true, std::memory_order_release);
   return true;
 }
@@ -72,6 +77,7 @@ ThreadCache* own_cache() {
   // Set first: pthread_setspecific may allocate.
   cache = made;
   if (has_key) pthread_setspecific(thread_end_key, made);
+  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->cpus().add();
   return made;
 }
 
@@ -150,6 +156,10 @@ bool process_start() {
 
 bool process_started() {
   return started.load(std::memory_order_acquire);
+}
+
+uint64_t process_start_ns() {
+  return start_ns;
 }
 
 Allocator& process_allocator() {

@@ -61,6 +61,8 @@ const char* process_verify();
 // Starts the allocator if no allocation has yet; false when there is no memory for it.
 bool process_start();
 bool process_started();
+// When it was started, on the clock of os::now_ns; 0 when no summary was asked for.
+uint64_t process_start_ns();
 Allocator& process_allocator();
 const Topology& process_topology();
 

@@ -3,24 +3,63 @@
 #include "mm/page_source.h"
 
 namespace weir {
+namespace {
+
+// Attempts after waits that were said to have made room: another thread may take it each time.
+constexpr unsigned kMostRetries = 16;
+
+}  // namespace
 
 void PageSource::set_zonelist(NodeId node, std::span<const NodeId> order) {
   zonelist_length_ = static_cast<unsigned>(order.size());
   for (unsigned i = 0; i < zonelist_length_; ++i) zonelists_[node.v][i] = order[i];
 }
 
-PageGrant PageSource::alloc_pages(const PageRequest& request) {
+// The preferred node's free lists, which grow the node's arena when they are empty; then the other nodes, nearest
+// first. With a budget, only zones that stay above their min watermark.
+PageGrant PageSource::get_page_from_freelist(const PageRequest& request, Charge charge, bool check_budget) {
   const Order order(static_cast<uint8_t>(__builtin_ctzll(request.count.v)));
   const NodeId only[] = {request.node};
-  // The preferred node's free lists, which grow the node's arena when they are empty; then the other nodes, nearest
-  // first.
   for (const NodeId node : request.this_node_only ? std::span<const NodeId>(only) : zonelist(request.node)) {
     Zone& zone = *zones_[node.v];
+    if (check_budget && !reclaimer_->may_take(zone, request.count)) continue;
     const PageRun run = request.block ? zone.alloc_block(order, request.type)
-                                      : zone.alloc_run(request.count, request.align, request.type);
+                                      : zone.alloc_run(request.count, request.align, request.type, charge);
     if (run) return {&zone, run};
   }
   return {};
+}
+
+PageGrant PageSource::alloc_pages(const PageRequest& request) {
+  if (reclaimer_ != nullptr) return alloc_within_limit(request);
+  return get_page_from_freelist(request, Charge::kNow, false);
+}
+
+PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
+  // A long run costs what is touched of it, where touches are seen.
+  if (!request.block && request.count.v >= Reclaimer::kWatchedRun && reclaimer_->mode() == Reclaimer::Mode::kSwap) {
+    const PageGrant grant = get_page_from_freelist(request, Charge::kOnTouch, false);
+    if (!grant || reclaimer_->watch(*grant.zone, grant.run.head, request.count)) return grant;
+    static_cast<void>(grant.zone->free_run(grant.run.head, Touched::kNo));
+  }
+  for (unsigned tries = 0; tries < kMostRetries; ++tries) {
+    // 1. Free pages above the watermark; below low, kswapd has been woken on the way.
+    if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, true)) return grant;
+    // 2. Room by reclaim on the preferred node. There is none: no memory.
+    NodeReclaim* node = reclaimer_->node(zonelist(request.node)[0].v);
+    if (!reclaimer_->wait_for_pages(*node, request.count)) return {};
+  }
+  return {};
+}
+
+bool PageSource::extend_run(Zone& zone, Pfn head, Pages count, Pages extra) {
+  if (reclaimer_ == nullptr) return zone.extend_run(head, count, extra);
+  const bool watched = count.v + extra.v >= Reclaimer::kWatchedRun && reclaimer_->mode() == Reclaimer::Mode::kSwap;
+  if (!watched) return reclaimer_->may_take(zone, extra) && zone.extend_run(head, count, extra);
+  if (!zone.extend_run(head, count, extra, Charge::kOnTouch)) return false;
+  if (reclaimer_->watch(zone, head + static_cast<Pfn>(count.v), extra)) return true;
+  zone.shrink_run(head, count + extra, count, Touched::kNo);
+  return false;
 }
 
 }  // namespace weir

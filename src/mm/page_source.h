@@ -8,6 +8,7 @@
 
 #include "base/units.h"
 #include "page/zone.h"
+#include "reclaim/reclaimer.h"
 
 namespace weir {
 
@@ -32,11 +33,16 @@ class PageSource {
   // `base`: the first arena; `span`: bytes from one node's arena to the next.
   void init(char* base, size_t span, unsigned nr_nodes) { base_ = base, span_ = span, nr_nodes_ = nr_nodes; }
   void set_zone(NodeId node, Zone& zone) { zones_[node.v] = &zone; }
+  // What keeps the zones within a limit; null: there is none.
+  void set_reclaimer(Reclaimer* reclaimer) { reclaimer_ = reclaimer; }
   // `order`: the nodes with memory, nearest to `node` first.
   void set_zonelist(NodeId node, std::span<const NodeId> order);
 
   // STORY 1. Null when no node has the pages. Takes zone locks; call with none of those held.
   [[nodiscard]] PageGrant alloc_pages(const PageRequest& request);
+
+  // Lengthens a run by the pages behind it; false (nothing changed) when they are not free or the budget is used up.
+  [[nodiscard]] bool extend_run(Zone& zone, Pfn head, Pages count, Pages extra);
 
   unsigned nr_nodes() const { return nr_nodes_; }
   Zone& zone(NodeId node) { return *zones_[node.v]; }
@@ -49,6 +55,10 @@ class PageSource {
   }
 
  private:
+  PageGrant get_page_from_freelist(const PageRequest& request, Charge charge, bool check_budget);
+  PageGrant alloc_within_limit(const PageRequest& request);
+
+  Reclaimer* reclaimer_ = nullptr;
   char* base_ = nullptr;
   size_t span_ = 1;
   unsigned nr_nodes_ = 0;

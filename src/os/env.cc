@@ -96,4 +96,24 @@ uint64_t total_memory_bytes() {
   return static_cast<uint64_t>(info.totalram) * info.mem_unit;
 }
 
+unsigned usable_cpus() {
+  IdSet<kMaxOsCpus> cpus;
+  unsigned count = 0;
+  if (allowed_cpus(cpus))
+    for (const uint64_t word : cpus.words) count += static_cast<unsigned>(__builtin_popcountll(word));
+  return count == 0 ? 1 : count;
+}
+
+Pages resident_pages() {
+  // "size resident shared ...", in pages.
+  char text[128];
+  const ssize_t size = read_small_file("/proc/self/statm", text, sizeof(text));
+  ssize_t i = 0;
+  while (i < size && text[i] != ' ') ++i;
+  uint64_t pages = 0;
+  for (++i; i < size && text[i] >= '0' && text[i] <= '9'; ++i)
+    pages = pages * 10 + static_cast<uint64_t>(text[i] - '0');
+  return Pages(pages);
+}
+
 }  // namespace weir::os

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/units.h"
+
 namespace weir::os {
 
 // The value of an environment variable, or null when it is not set or the program runs with more rights than its caller
@@ -34,6 +36,10 @@ struct IdSet {
 [[nodiscard]] bool allowed_memory_nodes(IdSet<kMaxOsNodes>& nodes);
 // The processors this thread may run on; false where the system does not tell.
 [[nodiscard]] bool allowed_cpus(IdSet<kMaxOsCpus>& cpus);
+// Processors this thread may run on; at least 1.
+[[nodiscard]] unsigned usable_cpus();
+// Pages of memory that the process holds, as the kernel counts them (VmRSS); 0 where it does not tell.
+[[nodiscard]] Pages resident_pages();
 // Bytes of memory that the kernel manages, 0 where it does not tell.
 [[nodiscard]] uint64_t total_memory_bytes();
 

@@ -42,6 +42,10 @@ int open_directory(const char* path) {
   return open_directory_at(AT_FDCWD, path);
 }
 
+int open_read_write(const char* path) {
+  return static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg(path), O_RDWR | O_CLOEXEC | O_NOCTTY, 0));
+}
+
 void close_descriptor(int fd) {
   syscall6(SYS_close, fd);
 }

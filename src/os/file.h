@@ -12,6 +12,8 @@ namespace weir::os {
 // Opens a folder for the *_at functions below; a negative result is -errno.
 [[nodiscard]] int open_directory(const char* path);
 [[nodiscard]] int open_directory_at(int directory, const char* path);
+// Opens a file or device for reading and writing, close-on-exec; a negative result is -errno.
+[[nodiscard]] int open_read_write(const char* path);
 void close_descriptor(int fd);
 
 // Reads up to `capacity` bytes of the file (a path relative to `directory`) into `buffer`; no NUL is added. Returns the

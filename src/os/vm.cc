@@ -67,10 +67,6 @@ bool vm_purge(void* address, size_t bytes) {
   return advise(address, bytes, MADV_DONTNEED);
 }
 
-void vm_populate(void* address, size_t bytes) {
-  advise(address, bytes, MADV_POPULATE_WRITE);
-}
-
 void vm_huge_pages(void* address, size_t bytes, bool wanted) {
   advise(address, bytes, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
@@ -107,6 +103,18 @@ Pages vm_resident(void* address, size_t bytes) {
     done += here;
   }
   return Pages(total);
+}
+
+uint64_t vm_resident_mask(void* address, unsigned pages) {
+  unsigned char present[64];
+  uint64_t mask = 0;
+  if (syscall6(SYS_mincore, as_arg(address), static_cast<long>(pages * kPageSize), as_arg(present)) != 0) return 0;
+  for (unsigned i = 0; i < pages; ++i) mask |= uint64_t{present[i] & 1u} << i;
+  return mask;
+}
+
+bool vm_unshare(void* address, size_t bytes) {
+  return advise(address, bytes, MADV_POPULATE_WRITE);
 }
 
 }  // namespace weir::os

@@ -24,8 +24,6 @@ void vm_unmap(void* address, size_t bytes);
 
 // Gives the memory behind the pages back; they read as zeros afterwards. False when the kernel refuses (mlocked pages).
 [[nodiscard]] bool vm_purge(void* address, size_t bytes);
-// Backs the pages with memory in one call instead of one fault each (MADV_POPULATE_WRITE, Linux 5.14); best effort.
-void vm_populate(void* address, size_t bytes);
 // Asks for or against transparent huge pages.
 void vm_huge_pages(void* address, size_t bytes, bool wanted);
 // Prefers memory of the kernel's node `os_node` for these pages; best effort.
@@ -41,5 +39,10 @@ enum class VmMove : unsigned char { kMoved, kSplit, kFailed };
 
 // Resident pages among those in the range (mincore); 0 when it cannot be told.
 Pages vm_resident(void* address, size_t bytes);
+
+// The same as one bit a page, for at most 64 pages.
+uint64_t vm_resident_mask(void* address, unsigned pages);
+// Makes pages the process's own again that it shares with a child of a fork (MADV_POPULATE_WRITE); false when refused.
+[[nodiscard]] bool vm_unshare(void* address, size_t bytes);
 
 }  // namespace weir::os

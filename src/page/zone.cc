@@ -41,6 +41,7 @@ constexpr unsigned kPurgeBatchBlocks = 32;
 
 bool Zone::init(const ZoneConfig& config) {
   config_ = config;
+  set_managed(config.managed);
   if (!arena_.init(config.place, config.extra, config.os_node)) return false;
   LockGuard guard(mutex_);
   buddy_.init(arena_.pages(), arena_.residency(), arena_.free_max_blocks(), arena_.pageblock_types());
@@ -92,6 +93,7 @@ bool Zone::grow(Pages at_least, bool for_long_run) {
   if (wanted > config_.most_accessible.v) wanted = config_.most_accessible.v;
   const uint64_t least = align_up(now + at_least.v, kUnitPages);
   if (wanted < least) return false;
+  if (limited() && !config_.hooks.cover(config_.hooks.self, Pages(wanted))) return false;
   bool ok = arena_.grow_to(Pages(wanted));
   // Near a limit (RLIMIT_AS, overcommit) a large step may be refused where the bare need is not.
   if (!ok && least < wanted) ok = arena_.grow_to(Pages(wanted = least));
@@ -118,8 +120,52 @@ void Zone::publish() {
   free_resident_.store(buddy_.nr_free_resident().v, std::memory_order_relaxed);
 }
 
-PageRun Zone::finish(Pfn head, Pages count) {
+// Pages that go to a free list have memory as far as their owner may have touched them; with a limit the map says so.
+void Zone::note_touched(Pfn first, Pages count) {
+  if (!limited()) bitmap::set_range(arena_.residency(), first, count.v);
+}
+
+size_t Zone::clear_resident(Pfn first, Pages count) {
+  if (!limited()) return bitmap::clear_range(arena_.residency(), first, count.v);
+  const size_t gone = bitmap::atomic_clear_range(arena_.residency(), first, count.v);
+  resident_.fetch_sub(gone, std::memory_order_relaxed);
+  return gone;
+}
+
+uint64_t Zone::charge(uint32_t cluster, uint64_t pages) {
+  const uint64_t changed = ~__atomic_fetch_or(&arena_.residency()[cluster], pages, __ATOMIC_RELAXED) & pages;
+  resident_.fetch_add(static_cast<uint64_t>(std::popcount(changed)), std::memory_order_relaxed);
+  return changed;
+}
+
+uint64_t Zone::uncharge(uint32_t cluster, uint64_t pages) {
+  const uint64_t changed = __atomic_fetch_and(&arena_.residency()[cluster], ~pages, __ATOMIC_RELAXED) & pages;
+  resident_.fetch_sub(static_cast<uint64_t>(std::popcount(changed)), std::memory_order_relaxed);
+  return changed;
+}
+
+Pages Zone::total() const {
+  return Pages(resident_.load(std::memory_order_relaxed) + outside_.load(std::memory_order_relaxed));
+}
+
+Pages Zone::used() const {
+  const uint64_t all = total().v, unused = free_resident_.load(std::memory_order_relaxed);
+  return Pages(all > unused ? all - unused : 0);
+}
+
+Pages Zone::free_budget() const {
+  const Pages taken = used(), all = managed();
+  return all > taken ? all - taken : Pages(0);
+}
+
+void Zone::recount() {
+  resident_.store(bitmap::count_range(arena_.residency(), 0, arena_.accessible().v), std::memory_order_relaxed);
+}
+
+PageRun Zone::finish(Pfn head, Pages count, Charge charge) {
   const uint64_t resident = bitmap::count_range(arena_.residency(), head, count.v);
+  if (limited() && charge == Charge::kNow)
+    resident_.fetch_add(bitmap::atomic_set_range(arena_.residency(), head, count.v), std::memory_order_relaxed);
   charged_ += count.v;
   counters_.pgalloc_normal += count.v;
   window_.note(buddy_.nr_free_resident().v);
@@ -138,24 +184,29 @@ Pages Zone::surplus(Pages taken) {
 }
 
 PageRun Zone::alloc_block(Order order, MigrateType type) {
-  LockGuard guard(mutex_);
-  Pfn head = buddy_.take_block(order, type);
-  // A block may need an aligned start, or just what is left of the arena.
-  if (head == kNoPfn && (grow(Pages(2 * pages_of(order).v)) || grow(pages_of(order))))
-    head = buddy_.take_block(order, type);
-  if (head == kNoPfn) return {};
-  PageRun run = finish(head, pages_of(order));
-  run.resident_mask = (arena_.residency()[head / bitmap::kWordBits] >> (head % bitmap::kWordBits)) &
-                      bitmap::low_mask(pages_of(order).v);
+  PageRun run;
+  {
+    LockGuard guard(mutex_);
+    Pfn head = buddy_.take_block(order, type);
+    // A block may need an aligned start, or just what is left of the arena.
+    if (head == kNoPfn && (grow(Pages(2 * pages_of(order).v)) || grow(pages_of(order))))
+      head = buddy_.take_block(order, type);
+    if (head == kNoPfn) return {};
+    run = finish(head, pages_of(order), Charge::kNow);
+    run.resident_mask =
+        (resident_mask(head / bitmap::kWordBits) >> (head % bitmap::kWordBits)) & bitmap::low_mask(pages_of(order).v);
+  }
+  if (limited()) config_.hooks.allocated(config_.hooks.self, run.head, pages_of(order));
   return run;
 }
 
 void Zone::free_block(Pfn head, Order order, uint64_t touched) {
+  if (limited()) config_.hooks.forget(config_.hooks.self, head, pages_of(order), true);
   LockGuard guard(mutex_);
   WEIR_DCHECK(desc(head).state == PageState::kBlock && desc(head).order == order.v);
   WEIR_DCHECK(pages_of(order).v <= bitmap::kWordBits);
   // Blocks are aligned to their size, so a block of at most 64 pages never straddles two words.
-  arena_.residency()[head / bitmap::kWordBits] |= touched << (head % bitmap::kWordBits);
+  if (!limited()) arena_.residency()[head / bitmap::kWordBits] |= touched << (head % bitmap::kWordBits);
   charged_ -= pages_of(order).v;
   counters_.pgfree += pages_of(order).v;
   buddy_.give_range(head, pages_of(order));
@@ -185,7 +236,7 @@ Pfn Zone::align_run(Pfn head, Pages taken, Pages count, Pages align) {
   return first;
 }
 
-PageRun Zone::alloc_run(Pages count, Pages align, MigrateType type) {
+PageRun Zone::alloc_run(Pages count, Pages align, MigrateType type, Charge charge) {
   if (count.v == 0 || count + align > arena_.capacity() + Pages(1)) return {};
   PageRun run;
   Pages unfit;
@@ -197,54 +248,62 @@ PageRun Zone::alloc_run(Pages count, Pages align, MigrateType type) {
     Pfn head = take_run_or_grow(taken, shift ? Pages(1) : align, type);
     if (head == kNoPfn) return {};
     if (shift) head = align_run(head, taken, count, align);
-    run = finish(head, count);
+    run = finish(head, count, charge);
     unfit = surplus(count - run.resident);
   }
+  if (limited()) config_.hooks.allocated(config_.hooks.self, run.head, count);
   // Only blocks that are too short for such a run.
   if (unfit.v != 0) purge(unfit, Order(order_below(count)), Metadata::kStays);
   return run;
 }
 
 bool Zone::free_run(Pfn head, Touched touched) {
+  if (limited() && head < accessible_estimate().v && desc(head).state == PageState::kRun)
+    config_.hooks.forget(config_.hooks.self, head, Pages(desc(head).count), true);
   LockGuard guard(mutex_);
   if (head >= arena_.accessible().v || desc(head).state != PageState::kRun) return false;
   const Pages count(desc(head).count);
   charged_ -= count.v;
   counters_.pgfree += count.v;
   // Whoever had the run may have touched all of it.
-  if (touched == Touched::kYes) bitmap::set_range(arena_.residency(), head, count.v);
+  if (touched == Touched::kYes) note_touched(head, count);
   buddy_.give_range(head, count);
   publish();
   return true;
 }
 
-bool Zone::extend_run(Pfn head, Pages count, Pages extra) {
-  LockGuard guard(mutex_);
+bool Zone::extend_run(Pfn head, Pages count, Pages extra, Charge charge) {
   const Pfn next = head + static_cast<Pfn>(count.v);
-  const Pages found = buddy_.free_at(next, extra);
-  if (found < extra) {
-    // Only a run that ends (with its free pages) at the arena's end can grow together with it.
-    if (next + found.v != arena_.accessible().v || !grow(extra - found)) return false;
+  {
+    LockGuard guard(mutex_);
+    const Pages found = buddy_.free_at(next, extra);
+    if (found < extra) {
+      // Only a run that ends (with its free pages) at the arena's end can grow together with it.
+      if (next + found.v != arena_.accessible().v || !grow(extra - found)) return false;
+    }
+    if (!buddy_.take_following(next, extra)) return false;
+    desc(head).count = static_cast<uint32_t>(count.v + extra.v);
+    finish(next, extra, charge);
   }
-  if (!buddy_.take_following(next, extra)) return false;
-  desc(head).count = static_cast<uint32_t>(count.v + extra.v);
-  finish(next, extra);
+  if (limited()) config_.hooks.allocated(config_.hooks.self, next, extra);
   return true;
 }
 
 void Zone::shrink_run(Pfn head, Pages count, Pages keep, Touched touched) {
-  LockGuard guard(mutex_);
   const Pages tail = count - keep;
   const Pfn first = head + static_cast<Pfn>(keep.v);
+  if (limited()) config_.hooks.forget(config_.hooks.self, first, tail, true);
+  LockGuard guard(mutex_);
   desc(head).count = static_cast<uint32_t>(keep.v);
   charged_ -= tail.v;
   counters_.pgfree += tail.v;
-  if (touched == Touched::kYes) bitmap::set_range(arena_.residency(), first, tail.v);
+  if (touched == Touched::kYes) note_touched(first, tail);
   buddy_.give_range(first, tail);
   publish();
 }
 
 Pfn Zone::split_run(Pfn head, Pages count, Pages lead) {
+  if (limited()) config_.hooks.forget(config_.hooks.self, head, lead, true);
   LockGuard guard(mutex_);
   const Pfn rest = head + static_cast<Pfn>(lead.v);
   desc(rest).state = PageState::kRun;
@@ -285,7 +344,8 @@ bool Zone::move_stretch(char* from, char* to, size_t bytes) {
 
 Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to) {
   // While the pages move, nothing is mapped at `from`. In reserved space the kernel could put something else there.
-  if (!config_.place.bare) return Move::kFailed;
+  // Under a limit, faults of these pages may be weir's to resolve, and some may be swapped out.
+  if (!config_.place.bare || limited()) return Move::kFailed;
   // A destination that can be neither mapped nor left is an address space that is broken beyond repair.
   WEIR_CHECK(move_stretch(address(from), address(to), bytes_of(count)));
   // Should the system refuse to map `from` again (no more mappings), that space is lost: it stays a run for ever.
@@ -295,7 +355,15 @@ Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to) {
   return Move::kMoved;
 }
 
+// Under a limit the mapping stays, because faults on it are reported through it: it is only emptied.
+bool Zone::renew_limited(Pfn first, Pages count) {
+  if (!os::vm_commit(address(first), bytes_of(count))) return false;
+  config_.hooks.forget(config_.hooks.self, first, count, false);
+  return os::vm_purge(address(first), bytes_of(count));
+}
+
 bool Zone::renew_mapping(Pfn first, Pages count) {
+  if (limited()) return renew_limited(first, count);
   if (!arena_.renew(first, count)) return false;
   LockGuard guard(mutex_);
   // With its neighbours' advice, or it could not merge with them.
@@ -306,10 +374,12 @@ bool Zone::renew_mapping(Pfn first, Pages count) {
 }
 
 bool Zone::drop_pages(Pfn first, Pages count) {
+  if (limited()) config_.hooks.forget(config_.hooks.self, first, count, false);
   end_huge_pages();
   if (!os::vm_purge(address(first), bytes_of(count))) return false;
   LockGuard guard(mutex_);
-  bitmap::clear_range(arena_.residency(), first, count.v);
+  // Under a limit they stay counted: whether their next touch will be seen is not known here.
+  if (!limited()) bitmap::clear_range(arena_.residency(), first, count.v);
   counters_.pgpurged += count.v;
   return true;
 }
@@ -352,7 +422,7 @@ Pages Zone::purge(Pages target, Order largest, Metadata metadata) {
       const unsigned order = desc(blocks[i]).order;
       isolated_ -= uint64_t{1} << order;
       if (dropped[i]) {
-        const size_t gone = bitmap::clear_range(arena_.residency(), blocks[i], size_t{1} << order);
+        const size_t gone = clear_resident(blocks[i], Pages(uint64_t{1} << order));
         purged += gone;
         counters_.pgpurged += gone;
         window_.forget(gone);
@@ -382,9 +452,13 @@ ZoneStats Zone::stats() {
   s.node = config_.node;
   s.accessible = arena_.accessible();
   s.capacity = arena_.capacity();
-  s.managed = config_.managed;
+  s.managed = managed();
   s.charged = Pages(charged_);
-  s.free = config_.managed.v > charged_ ? Pages(config_.managed.v - charged_) : Pages(0);
+  if (limited())
+    s.free = free_budget();
+  else
+    s.free = s.managed.v > charged_ ? Pages(s.managed.v - charged_) : Pages(0);
+  s.resident = total();
   s.free_resident = buddy_.nr_free_resident();
   s.watermarks = config_.watermarks;
   s.metadata_bytes = arena_.metadata_bytes();
@@ -400,6 +474,8 @@ const char* Zone::verify_locked(Pages& block_pages) const {
   if (const char* wrong = buddy_.verify(block_pages)) return wrong;
   if (charged_ + buddy_.nr_free().v + isolated_ != arena_.accessible().v)
     return "charged + free pages differ from the arena's accessible pages";
+  if (limited() && bitmap::count_range(arena_.residency(), 0, arena_.accessible().v) != resident_.load())
+    return "pages counted as having memory differ from the map";
   if (counters_.pgalloc_normal - counters_.pgfree != charged_)
     return "pages given out minus given back differ from charged";
   return nullptr;

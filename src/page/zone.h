@@ -25,6 +25,20 @@ enum class HugePages : uint8_t {
   kAlways,  // everywhere
 };
 
+// Whether pages are counted as memory when they are given out or when they are touched (reclaim then sees the touch).
+enum class Charge : uint8_t { kNow, kOnTouch };
+
+// What a zone with a limit tells the reclaimer, which lies above it. All null: no limit.
+struct ZoneHooks {
+  void* self = nullptr;
+  // The arena is about to grow to so many pages; false: it must not. Called with the zone's lock held.
+  bool (*cover)(void* self, Pages accessible) = nullptr;
+  // Pages were given out. Called without the lock, before anybody else knows of them.
+  void (*allocated)(void* self, Pfn first, Pages count) = nullptr;
+  // What is kept of these pages elsewhere is not wanted any more; with `freed` they are about to be free. No lock held.
+  void (*forget)(void* self, Pfn first, Pages count, bool freed) = nullptr;
+};
+
 struct ZoneConfig {
   NodeId node{};
   int os_node = -1;  // the kernel's number to bind memory to; -1 = do not bind
@@ -34,6 +48,7 @@ struct ZoneConfig {
   Pages most_accessible{~uint64_t{0}};  // the arena never grows beyond this
   Watermarks watermarks;
   HugePages huge_pages = HugePages::kDense;
+  ZoneHooks hooks;
 };
 
 // Pages given out. `head` is kNoPfn when there were none.
@@ -46,7 +61,7 @@ struct PageRun {
 
 struct ZoneStats {
   NodeId node{};
-  Pages accessible{}, capacity{}, managed{}, charged{}, free{}, free_resident{};
+  Pages accessible{}, capacity{}, managed{}, charged{}, free{}, free_resident{}, resident{};
   Watermarks watermarks;
   BuddyStats buddy;
   size_t metadata_bytes = 0;
@@ -72,11 +87,11 @@ class Zone {
   void free_block(Pfn head, Order order, uint64_t touched);
 
   // A run of `count` pages whose address is aligned to `align` pages (a power of two).
-  [[nodiscard]] PageRun alloc_run(Pages count, Pages align, MigrateType type);
+  [[nodiscard]] PageRun alloc_run(Pages count, Pages align, MigrateType type, Charge charge = Charge::kNow);
   // Gives a run back; false (nothing done) when `head` is not the head of a run.
   [[nodiscard]] bool free_run(Pfn head, Touched touched = Touched::kYes);
   // Lengthens a run by the pages behind it; false (nothing changed) when they are not free.
-  [[nodiscard]] bool extend_run(Pfn head, Pages count, Pages extra);
+  [[nodiscard]] bool extend_run(Pfn head, Pages count, Pages extra, Charge charge = Charge::kNow);
   // Gives the tail of a run back, keeping `keep` pages.
   void shrink_run(Pfn head, Pages count, Pages keep, Touched touched = Touched::kYes);
   // Gives the first `lead` pages of an untouched run back; returns the new head.
@@ -107,6 +122,28 @@ class Zone {
   enum class Metadata : bool { kStays, kAlso };
   Pages purge(Pages target, Order largest, Metadata metadata);
 
+  // -- with a limit: memory is counted page by page, exactly, in the residency map. The map's word `cluster` is about
+  // the pages cluster * 64 and on. Without locks, because faults are resolved while anything may be locked.
+  bool limited() const { return config_.hooks.self != nullptr; }
+  Pages managed() const { return Pages(managed_.load(std::memory_order_relaxed)); }
+  void set_managed(Pages managed) { managed_.store(managed.v, std::memory_order_relaxed); }
+  const Watermarks& watermarks() const { return config_.watermarks; }
+  uint64_t resident_mask(uint32_t cluster) const {
+    return __atomic_load_n(&arena_.residency()[cluster], __ATOMIC_RELAXED);
+  }
+  // Counts pages of a cluster as having memory, or no more; returns those that changed.
+  uint64_t charge(uint32_t cluster, uint64_t pages);
+  uint64_t uncharge(uint32_t cluster, uint64_t pages);
+  // Memory that reclaim holds for this zone outside the arena.
+  void add_outside(int64_t pages) { outside_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed); }
+  // All memory of the zone, and that part of it which is in use (free pages that have memory are not).
+  Pages total() const;
+  Pages used() const;
+  // Budget that is left: managed - used.
+  Pages free_budget() const;
+  // Counts again after a fork, in the child.
+  void recount() WEIR_REQUIRES(mutex_);
+
   char* address(Pfn pfn) const { return arena_.memory() + (size_t{pfn} << kPageShift); }
   Pfn pfn_of(const void* p) const {
     return static_cast<Pfn>(static_cast<size_t>(static_cast<const char*>(p) - arena_.memory()) >> kPageShift);
@@ -132,7 +169,10 @@ class Zone {
   bool grow(Pages at_least, bool for_long_run = false) WEIR_REQUIRES(mutex_);
   void advise_huge_pages(Pages from, Pages to, bool for_long_run) WEIR_REQUIRES(mutex_);
   bool grow_for_contiguous(Pages count) WEIR_REQUIRES(mutex_);
-  PageRun finish(Pfn head, Pages count) WEIR_REQUIRES(mutex_);
+  PageRun finish(Pfn head, Pages count, Charge charge) WEIR_REQUIRES(mutex_);
+  void note_touched(Pfn first, Pages count) WEIR_REQUIRES(mutex_);
+  size_t clear_resident(Pfn first, Pages count);
+  bool renew_limited(Pfn first, Pages count);
   Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
   Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);
   Pages surplus(Pages taken) WEIR_REQUIRES(mutex_);
@@ -154,6 +194,9 @@ class Zone {
 #undef VMSTAT
   } counters_ WEIR_GUARDED_BY(mutex_);
   std::atomic<uint64_t> free_resident_{0};
+  std::atomic<uint64_t> managed_{0};
+  std::atomic<uint64_t> resident_{0};  // bits in the residency map; kept only with a limit
+  std::atomic<uint64_t> outside_{0};
   std::atomic<uint64_t> accessible_{0};
 };
 

@@ -52,6 +52,32 @@ TEST(ParseConf, BlanksAndEmptyEntriesAreIgnored) {
   EXPECT_EQ(reports_of(",,,"), Lines{});
 }
 
+TEST(ParseConf, QuotedValuesHoldCommasAndBlanks) {
+  Options options;
+  EXPECT_EQ(reports_of(R"(swap="/a, b=c",limit=2M)", options), Lines{});
+  EXPECT_EQ(options.swap.view(), "/a, b=c");
+  EXPECT_EQ(options.limit, uint64_t{2} << 20);
+  EXPECT_EQ(reports_of(R"( swap = " /x " , guard="1")", options), Lines{});
+  EXPECT_EQ(options.swap.view(), " /x ") << "blanks in quotes belong to the value";
+  EXPECT_TRUE(options.guard);
+  EXPECT_EQ(reports_of(R"(swap=/it"s,guard=0)", options), Lines{}) << "a quote in the middle is a character";
+  EXPECT_EQ(options.swap.view(), R"(/it"s)");
+  EXPECT_FALSE(options.guard);
+}
+
+TEST(ParseConf, QuotesThatDoNotMatchAreNamed) {
+  const std::string wanted = "': a quoted value ends with a quote, and has none inside\n";
+  for (const std::string entry : {R"(swap="/a)", R"(swap="/a"b)", R"(swap=")", R"(swap=""")", R"(swap="/a" "/b")"}) {
+    Options options;
+    EXPECT_EQ(reports_of(entry, options), Lines{"weir: WEIR_CONF: '" + entry + wanted});
+    EXPECT_TRUE(options.swap.empty());
+  }
+  Options options;
+  EXPECT_EQ(reports_of(R"(swap="/a"b,limit=2M)", options).size(), 1u);
+  EXPECT_EQ(options.limit, uint64_t{2} << 20) << "what follows a mistake still counts";
+  EXPECT_EQ(reports_of(R"(swap="")").size(), 1u) << "an empty path is a mistake";
+}
+
 TEST(ParseConf, LaterEntriesWin) {
   Options options;
   EXPECT_EQ(reports_of("decay_ms=1,decay_ms=2,decay_ms=3", options), Lines{});
@@ -74,6 +100,9 @@ TEST(ParseConf, NamesTheMistakeAndTheAcceptedForm) {
   EXPECT_EQ(reports_of("guard"), Lines{"weir: WEIR_CONF: 'guard' has no value: expected key=value\n"});
   EXPECT_EQ(reports_of("=1"), Lines{"weir: WEIR_CONF: '=1' has no key: expected key=value\n"});
   EXPECT_EQ(reports_of("guard=1=2"), Lines{"weir: WEIR_CONF: guard=1=2: expected 0 or 1 (off or on)\n"});
+  EXPECT_EQ(reports_of("limit=512"),
+            Lines{"weir: WEIR_CONF: limit=512: expected a size 1M..16T (bytes, or with K, M, G, "
+                  "T), 0 (none) or cgroup\n"});
   EXPECT_EQ(reports_of("entirely_different=1"), Lines{"weir: WEIR_CONF: unknown key 'entirely_different'\n"});
 }
 

@@ -34,6 +34,22 @@ TEST(Options, Defaults) {
   EXPECT_TRUE(options.background_thread);
   EXPECT_TRUE(options.numa);
   EXPECT_EQ(options.arena_size, uint64_t{1} << 40);
+  EXPECT_EQ(options.limit, 0u) << "a plain preload has no limit";
+  EXPECT_EQ(options.rss_limit, 0u);
+  EXPECT_TRUE(options.kswapd);
+  EXPECT_EQ(options.swappiness, 60);
+  EXPECT_EQ(options.standby_percent, 10);
+  EXPECT_EQ(options.handlers, 0);
+  EXPECT_TRUE(options.zswap);
+  EXPECT_EQ(options.zswap_max, 0u);
+  EXPECT_EQ(options.zswap_compressor, ZswapCompressor::kLz4);
+  EXPECT_TRUE(options.swap.empty());
+  EXPECT_EQ(options.swap_size, 0u);
+  EXPECT_FALSE(options.swap_encrypt);
+  EXPECT_FALSE(options.swap_without_move);
+  EXPECT_EQ(options.page_cluster, 3);
+  EXPECT_TRUE(options.swap_fault.empty());
+  EXPECT_FALSE(options.summary);
   EXPECT_FALSE(options.stats_at_exit);
   EXPECT_FALSE(options.abort_conf);
 }
@@ -54,7 +70,9 @@ TEST(Options, TableIsInOrderOfIdsAndNamesAreUnique) {
 TEST(Options, BoundsAreAcceptedAndTheirNeighboursAreNot) {
   for (const OptionInfo& option : kOptionTable) {
     SCOPED_TRACE(option.name);
-    if (option.kind != OptionKind::kInt && option.kind != OptionKind::kSize && option.kind != OptionKind::kMs) continue;
+    if (option.kind != OptionKind::kInt && option.kind != OptionKind::kSize && option.kind != OptionKind::kMs &&
+        option.kind != OptionKind::kLimit)
+      continue;
     Options options;
     for (int64_t good : {option.min, option.max}) {
       EXPECT_EQ(set_option(options, option.name, std::to_string(good)), SetResult::kSet);
@@ -68,14 +86,28 @@ TEST(Options, BoundsAreAcceptedAndTheirNeighboursAreNot) {
   }
 }
 
+// A text that sets the option to something else than its default.
+std::string another_value(const OptionInfo& option) {
+  switch (option.kind) {
+    case OptionKind::kBool:
+      return option.default_value == 0 ? "on" : "off";
+    case OptionKind::kThp:
+      return "always";
+    case OptionKind::kCompressor:
+      return "zstd";
+    case OptionKind::kText:
+      return "/somewhere";
+    case OptionKind::kLimit:
+      return "cgroup";
+    default:
+      return std::to_string(option.default_value == option.max ? option.min : option.max);
+  }
+}
+
 TEST(Options, SetChangesOneOption) {
   for (const OptionInfo& changed : kOptionTable) {
     Options options;
-    const char* value = changed.kind == OptionKind::kThp    ? "always"
-                        : changed.kind == OptionKind::kBool ? (changed.default_value == 0 ? "on" : "off")
-                        : changed.kind == OptionKind::kSize ? "65M"
-                                                            : "77";
-    if (changed.name == "tcache_bytes") value = "1.5M";
+    const std::string value = another_value(changed);
     ASSERT_EQ(set_option(options, changed.name, value), SetResult::kSet) << changed.name;
     for (const OptionInfo& option : kOptionTable) {
       EXPECT_EQ(option_value(options, option.id) != option.default_value, option.id == changed.id)
@@ -98,9 +130,48 @@ TEST(Options, NeverIsForDurationsOnly) {
   EXPECT_EQ(set_option(options, "decay_ms", "-1"), SetResult::kSet);
   EXPECT_EQ(options.decay_ms, kNeverMs);
   for (const OptionInfo& option : kOptionTable) {
-    if (option.kind == OptionKind::kMs) continue;
+    if (option.kind == OptionKind::kMs || option.kind == OptionKind::kText) continue;
     EXPECT_EQ(set_option(options, option.name, "-1"), SetResult::kBadValue) << option.name;
   }
+}
+
+TEST(Options, LimitsAreSizesOrNoneOrTheCgroups) {
+  Options options;
+  for (const char* name : {"limit", "rss_limit"}) {
+    const OptionInfo& option = *find_option(name);
+    for (const char* good : {"1M", "512M", "1.5G", "16T", "0", "1048576"})
+      EXPECT_EQ(set_option(options, name, good), SetResult::kSet) << good;
+    // 512 is what a user writes who means 512 MiB.
+    for (const char* bad : {"", "512", "1023K", "17T", "-1", "none", "cgroups", "50%"})
+      EXPECT_EQ(set_option(options, name, bad), SetResult::kBadValue) << bad;
+    EXPECT_EQ(shown(options, option.id), "1M");
+    EXPECT_EQ(set_option(options, name, "CGROUP"), SetResult::kSet);
+    EXPECT_EQ(shown(options, option.id), "cgroup");
+  }
+  EXPECT_EQ(options.limit, kCgroupLimit);
+  EXPECT_EQ(options.rss_limit, kCgroupLimit);
+}
+
+TEST(Options, TextIsKeptAsItIs) {
+  Options options;
+  const std::string longest(Text::kCapacity - 1, 'd');
+  for (const std::string& good : {std::string("/var/tmp"), std::string(" a, \"b\"=\n"), longest}) {
+    EXPECT_EQ(set_option(options, "swap", good), SetResult::kSet);
+    EXPECT_EQ(options.swap.view(), good);
+    EXPECT_EQ(std::string(options.swap.c_str()), good);
+    EXPECT_EQ(shown(options, OptionId::swap), good);
+  }
+  for (const std::string& bad : {std::string(), longest + "d", std::string("a\0b", 3)}) {
+    EXPECT_EQ(set_option(options, "swap", bad), SetResult::kBadValue);
+    EXPECT_EQ(options.swap.view(), longest) << "unchanged";
+  }
+  EXPECT_EQ(set_option(options, "swap", "/x"), SetResult::kSet);
+  EXPECT_EQ(std::string(options.swap.c_str()), "/x") << "nothing of the longer one is left";
+  EXPECT_EQ(option_text(options, OptionId::swap), &options.swap);
+  EXPECT_EQ(option_text(options, OptionId::limit), nullptr);
+  EXPECT_EQ(set_option(options, "swap", "None"), SetResult::kSet);
+  EXPECT_TRUE(options.swap.empty());
+  EXPECT_EQ(shown(options, OptionId::swap), "none");
 }
 
 TEST(Options, ShownValueParsesBack) {
@@ -108,6 +179,9 @@ TEST(Options, ShownValueParsesBack) {
   ASSERT_EQ(set_option(options, "thp", "ALWAYS"), SetResult::kSet);
   ASSERT_EQ(set_option(options, "tcache_bytes", "1.5M"), SetResult::kSet);
   ASSERT_EQ(set_option(options, "decay_ms", "-1"), SetResult::kSet);
+  ASSERT_EQ(set_option(options, "limit", "1.5G"), SetResult::kSet);
+  ASSERT_EQ(set_option(options, "rss_limit", "cgroup"), SetResult::kSet);
+  ASSERT_EQ(set_option(options, "swap", "/var/tmp"), SetResult::kSet);
   EXPECT_EQ(shown(options, OptionId::thp), "always");
   EXPECT_EQ(shown(options, OptionId::tcache_bytes), "1536K");
   EXPECT_EQ(shown(options, OptionId::decay_ms), "-1");
@@ -116,6 +190,7 @@ TEST(Options, ShownValueParsesBack) {
   Options copy;
   for (const OptionInfo& option : kOptionTable) {
     ASSERT_EQ(set_option(copy, option.name, shown(options, option.id)), SetResult::kSet) << option.name;
+    EXPECT_EQ(shown(copy, option.id), shown(options, option.id));
     EXPECT_EQ(option_value(copy, option.id), option_value(options, option.id)) << option.name;
   }
 }
@@ -124,6 +199,10 @@ TEST(Options, AcceptedForms) {
   EXPECT_EQ(accepted("min_free_kbytes"), "a whole number 0..1048576 (KiB)");
   EXPECT_EQ(accepted("guard"), "0 or 1 (off or on)");
   EXPECT_EQ(accepted("thp"), "never|dense|always");
+  EXPECT_EQ(accepted("zswap_compressor"), "lz4|zstd");
+  EXPECT_EQ(accepted("limit"), "a size 1M..16T (bytes, or with K, M, G, T), 0 (none) or cgroup");
+  EXPECT_EQ(accepted("swap"), "the path of a directory, file or block device, at most 511 bytes, or none");
+  EXPECT_EQ(accepted("standby_percent"), "a whole number 0..50 (% of the limit)");
   EXPECT_EQ(accepted("arena_size"), "a size 64M..16T (bytes, or with K, M, G, T)");
   EXPECT_EQ(accepted("decay_ms"), "a time 0..86400000 (ms, or with s, m, h; -1: never)");
 }

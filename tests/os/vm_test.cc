@@ -108,12 +108,21 @@ TEST_F(VmTest, ResidentCountsOverMoreThanOnePageblock) {
   vm_unmap(p, kLong);
 }
 
-TEST_F(VmTest, PopulateBacksAllPages) {
+TEST_F(VmTest, UnshareBacksAllPages) {
   char* p = static_cast<char*>(vm_map(kBytes));
-  vm_populate(p, kBytes);
-  const uint64_t resident = vm_resident(p, kBytes).v;
-  EXPECT_TRUE(resident == 16 || resident == 0) << "all with Linux 5.14 and later, none before";
+  const bool offered = vm_unshare(p, kBytes);
+  EXPECT_EQ(vm_resident(p, kBytes).v, offered ? 16u : 0u) << "Linux 5.14 and later";
   EXPECT_TRUE(is_zero(p, kBytes));
+  vm_unmap(p, kBytes);
+}
+
+TEST_F(VmTest, ResidentMaskNamesEachPage) {
+  char* p = static_cast<char*>(vm_map(kBytes));
+  vm_huge_pages(p, kBytes, false);
+  EXPECT_EQ(vm_resident_mask(p, 16), 0u);
+  p[0] = p[3 * kPageSize] = p[15 * kPageSize] = 1;
+  EXPECT_EQ(vm_resident_mask(p, 16), 0x8009u);
+  EXPECT_EQ(vm_resident_mask(p, 3), 1u);
   vm_unmap(p, kBytes);
 }
 

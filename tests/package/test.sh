@@ -13,13 +13,16 @@ fail() { echo "package: $*" >&2; exit 1; }
 quietly() { "$@" >"$room/log" 2>&1 || { cat "$room/log" >&2; fail "failed: $*"; }; }
 
 quietly cmake --install "$build" --prefix "$prefix"
-for pattern in include/weir/weir.h lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
+for pattern in include/weir/weir.h include/weir/options.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
   lib/cmake/weir/weirConfig.cmake lib/cmake/weir/weirConfigVersion.cmake lib/pkgconfig/weir.pc; do
   [ -n "$(find "$prefix" -path "*/$(basename "$(dirname "$pattern")")/*" -name "$(basename "$pattern")")" ] ||
     fail "$pattern is not installed"
 done
 libraries=$(dirname "$(find "$prefix" -name libweir.so)")
 readelf -d "$libraries/libweir.so" | grep -q 'SONAME.*libweir\.so\.0' || fail "libweir.so has no SONAME libweir.so.0"
+
+output=$("$prefix/bin/weir" run -- printenv LD_PRELOAD 2>&1) || fail "weir run ended with status $?: $output"
+[ "$output" = "$libraries/libweir-malloc.so" ] || fail "weir run preloads $output"
 
 quietly cmake -S "$here/consumer" -B "$room/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release
 quietly cmake --build "$room/build"

@@ -1,0 +1,202 @@
+// STORY 2: fault -> state of the page -> where its content is -> map -> age -> resume (compare Linux mm/memory.c,
+// handle_pte_fault, do_anonymous_page and do_swap_page).
+#include "mm/handle_fault.h"
+
+#include <errno.h>
+
+#include <bit>
+
+#include "os/uffd.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+// First touches in sequence bring in up to a cluster. Readahead is bounded by page_cluster, and by this many times that
+// once a stream has been in sequence for long.
+constexpr unsigned kSteadyFactor = 8;
+
+uint64_t pages_in(uint64_t mask) {
+  return static_cast<uint64_t>(std::popcount(mask));
+}
+
+// Set bits that follow each other from `first` on, at most `most`.
+uint64_t run_from(uint64_t mask, unsigned first, unsigned most) {
+  const uint64_t shifted = mask >> first;
+  unsigned length = shifted == ~uint64_t{0} ? kClusterPages : static_cast<unsigned>(std::countr_one(shifted));
+  if (length > most) length = most;
+  return (length >= kClusterPages ? ~uint64_t{0} : (uint64_t{1} << length) - 1) << first;
+}
+
+struct Fault {
+  Reclaimer& reclaimer;
+  NodeReclaim& node;
+  Workbench& bench;
+  Cluster& cluster;
+  ClusterId c;
+  Pfn pfn;
+  unsigned index;  // within the cluster
+  uint64_t bit;
+
+  char* address() const { return node.zone().address(pfn); }
+};
+
+// The stream that this fault continues, or a new one in place of the oldest.
+Workbench::Stream& stream_of(const Fault& f) {
+  Workbench& bench = f.bench;
+  const uint32_t number = f.node.zone().node().v;
+  for (Workbench::Stream& s : bench.streams)
+    if (s.next == f.pfn && s.node == number) return s;
+  Workbench::Stream& fresh = bench.streams[bench.oldest_stream];
+  bench.oldest_stream = (bench.oldest_stream + 1) % Workbench::kStreams;
+  fresh = {number, kNoPfn, 0};
+  return fresh;
+}
+
+// Pages to bring in with this fault: twice as many as the last time when it is the next in sequence, else one.
+unsigned window_of(const Fault& f, Workbench::Stream& stream, unsigned most) {
+  if (stream.window > 1) count(f.node.counters().swap_ra_hit, stream.window - 1);
+  stream.window = stream.window == 0 ? 1 : stream.window * 2;
+  if (stream.window > most) stream.window = most;
+  return stream.window;
+}
+
+// Fills claimed pages from `content`. Returns how many are there now.
+unsigned fill(const Fault& f, const char* content, unsigned pages) {
+  int error = 0;
+  const size_t bytes = pages * kPageSize;
+  size_t done = os::uffd_copy(f.node.uffd_of(f.c), f.address(), content, bytes, error);
+  // A page that is there already was filled for another thread's fault on it.
+  if (done == 0 && error == EEXIST) done = kPageSize;
+  if (done < kPageSize || error == EEXIST) os::uffd_wake(f.node.uffd_of(f.c), f.address(), kPageSize);
+  return static_cast<unsigned>(done >> kPageShift);
+}
+
+// After pages came back: they age from now on.
+void finish(const Fault& f, uint64_t claimed) {
+  f.node.release(f.c, claimed);
+  f.reclaimer.list_present(f.node, f.c, f.bench);
+}
+
+void fill_standby(const Fault& f) {
+  f.reclaimer.make_room(f.node, Pages(1), f.bench);
+  if (fill(f, f.node.staging_address(f.pfn), 1) != 0) {
+    f.node.leave_standby(f.c, f.bit);
+    f.cluster.active.fetch_or(f.bit, std::memory_order_relaxed);
+    count(f.node.counters().pgfault_standby);
+    count(f.node.counters().pgactivate);
+  }
+  finish(f, f.bit);
+}
+
+// Pages from this one on that have no content, claimed. Those that were counted when they were given out may be
+// populated at once; others only as far as the program goes through them in sequence.
+uint64_t claim_empty(const Fault& f) {
+  const uint64_t empty =
+      f.cluster.allocated.load() & ~f.cluster.standby.load() & ~f.cluster.swapped.load() & ~f.cluster.busy.load();
+  const uint64_t counted = f.node.zone().resident_mask(f.c);
+  Workbench::Stream& stream = stream_of(f);
+  const unsigned window = window_of(f, stream, kClusterPages);
+  const uint64_t wanted = (counted & f.bit) != 0 ? run_from((empty & counted) | f.bit, f.index, kClusterPages)
+                                                 : run_from((empty & ~counted) | f.bit, f.index, window);
+  uint64_t mine = f.bit | f.node.claim(f.c, wanted & ~f.bit);
+  // The state may have changed before the claim.
+  const uint64_t unfit =
+      mine & ~f.bit & (f.cluster.standby.load() | f.cluster.swapped.load() | ~f.cluster.allocated.load());
+  if (unfit != 0) f.node.release(f.c, unfit);
+  mine &= ~unfit;
+  const uint64_t run = run_from(mine, f.index, kClusterPages);
+  if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
+  stream.next = f.pfn + static_cast<Pfn>(pages_in(run));
+  stream.window = static_cast<unsigned>(pages_in(run));
+  return run;
+}
+
+void fill_zero(const Fault& f) {
+  const uint64_t pages = claim_empty(f);
+  f.reclaimer.make_room(f.node, Pages(pages_in(pages & ~f.node.zone().resident_mask(f.c))), f.bench);
+  const bool owned = (f.cluster.allocated.load() & f.bit) != 0;
+  const uint64_t charged = owned ? f.node.zone().charge(f.c, pages) : 0;
+  const unsigned filled = fill(f, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)));
+  const uint64_t missing = pages & ~run_from(pages, f.index, filled);
+  f.node.zone().uncharge(f.c, charged & missing);
+  count(f.node.counters().pgfault_zero, filled);
+  finish(f, pages);
+}
+
+// Pages from this one on whose content is in the same kind of place, claimed.
+uint64_t claim_swapped(const Fault& f, SwapEntry::Kind kind) {
+  Workbench::Stream& stream = stream_of(f);
+  const unsigned few = f.node.policy().most_readahead;
+  const unsigned most = stream.window >= few ? few * kSteadyFactor : few;
+  const unsigned window = window_of(f, stream, most < kClusterPages ? most : kClusterPages);
+  uint64_t run = f.bit;
+  if (window > 1) {
+    const uint64_t there = f.cluster.swapped.load() & ~f.cluster.busy.load();
+    uint64_t mine = f.bit | f.node.claim(f.c, run_from(there | f.bit, f.index, window) & ~f.bit);
+    run = run_from(mine & f.cluster.swapped.load(), f.index, window);
+    for (unsigned i = f.index; i < kClusterPages && (run >> i & 1) != 0; ++i)
+      if (f.node.entry(f.pfn + i - f.index).kind() != kind) run = run_from(run, f.index, i - f.index);
+    if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
+    count(f.node.counters().swap_ra, pages_in(run) - 1);
+  }
+  stream.next = f.pfn + static_cast<Pfn>(pages_in(run));
+  stream.window = static_cast<unsigned>(pages_in(run));
+  return run;
+}
+
+// The first page could not be read: it is lost, and whoever touches it is told by SIGBUS, as by a failing disk.
+void poison(const Fault& f, uint64_t claimed) {
+  if (f.node.entry(f.pfn).kind() != SwapEntry::Kind::kPoisoned) {
+    f.node.entry(f.pfn) = SwapEntry(SwapEntry::Kind::kPoisoned, 1);
+    count(f.node.counters().swap_read_error);
+    f.reclaimer.report_lost_page(f.address());
+  }
+  os::uffd_poison(f.node.uffd_of(f.c), f.address(), kPageSize);
+  f.node.release(f.c, claimed);
+}
+
+void swap_in(const Fault& f) {
+  const SwapEntry::Kind kind = f.node.entry(f.pfn).kind();
+  const uint64_t pages = claim_swapped(f, kind);
+  const unsigned wanted = static_cast<unsigned>(pages_in(pages));
+  SwapEntry entries[kClusterPages];
+  for (unsigned i = 0; i < wanted; ++i) entries[i] = f.node.entry(f.pfn + i);
+  // First, because reclaim uses the bench too.
+  f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
+  const unsigned loaded = f.node.load_many(entries, wanted, f.bench);
+  if (loaded == 0) return poison(f, pages);
+  const uint64_t there = run_from(pages, f.index, loaded);
+  const uint64_t charged = f.node.zone().charge(f.c, there);
+  const unsigned filled = fill(f, f.bench.pages, loaded);
+  const uint64_t back = filled == 0 ? 0 : run_from(there, f.index, filled);
+  f.node.zone().uncharge(f.c, charged & ~back);
+  count(f.node.counters().pgmajfault);
+  count(f.node.counters().workingset_refault_anon, filled);
+  count(kind == SwapEntry::Kind::kFile ? f.node.counters().pswpin : f.node.counters().zswpin, filled);
+  if (f.node.refaults_soon(f.cluster)) {
+    f.cluster.active.fetch_or(f.bit, std::memory_order_relaxed);
+    count(f.node.counters().workingset_activate_anon);
+  }
+  f.node.leave_swap(f.c, back);
+  finish(f, pages);
+  f.reclaimer.drop(f.node, entries, filled, f.bench);
+}
+
+}  // namespace
+
+void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench) {
+  const ClusterId c = cluster_of(pfn);
+  const Fault f = {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn)};
+  count(node.counters().pgfault);
+  // The page becomes ours, or stays its owner's, who then wakes the thread that waits.
+  while (node.claim(c, f.bit) == 0) {
+    f.cluster.wanted.fetch_or(f.bit);
+    if ((f.cluster.busy.load() & f.bit) != 0) return;
+  }
+  if ((f.cluster.standby.load() & f.bit) != 0) return fill_standby(f);
+  if ((f.cluster.swapped.load() & f.bit) != 0) return swap_in(f);
+  fill_zero(f);
+}
+
+}  // namespace weir

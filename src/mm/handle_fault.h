@@ -1,0 +1,12 @@
+// Purpose: STORY 2: what happens when a thread touches a page that is not at its address.
+// Thread safety: called by weir's fault handlers; two may meet on one page, one of them then leaves it to the other.
+// Invariants: until the page is filled, no lock is taken that may be held while the process forks.
+#pragma once
+
+#include "reclaim/reclaimer.h"
+
+namespace weir {
+
+void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench);
+
+}  // namespace weir

@@ -1,0 +1,151 @@
+#include "os/uffd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+
+#include "base/units.h"
+#include "os/syscall.h"
+
+namespace weir::os {
+namespace {
+
+// linux/userfaultfd.h of Linux 6.8.
+struct MoveRequest {
+  uint64_t to, from, bytes, mode;
+  int64_t moved;
+};
+constexpr unsigned long kIoctlMove = _IOWR(0xAA, 0x05, MoveRequest);
+constexpr uint64_t kFeatureMove = uint64_t{1} << 16;
+constexpr uint64_t kMoveAllowHoles = uint64_t{1} << 1;
+// linux/userfaultfd.h of Linux 6.1.
+constexpr unsigned long kIoctlNew = _IO(0xAA, 0x00);
+
+// linux/userfaultfd.h of Linux 6.6.
+struct PoisonRequest {
+  uint64_t address, bytes, mode;
+  int64_t done;
+};
+constexpr unsigned long kIoctlPoison = _IOWR(0xAA, 0x08, PoisonRequest);
+
+constexpr unsigned kMostMessages = 16;
+
+long request(int fd, unsigned long number, void* argument) {
+  return syscall6(SYS_ioctl, fd, static_cast<long>(number), as_arg(argument));
+}
+
+uint64_t address_of(const void* p) {
+  return reinterpret_cast<uintptr_t>(p);
+}
+
+int open_any(int device) {
+  const long fd = syscall6(SYS_userfaultfd, O_CLOEXEC);
+  if (fd >= 0) return static_cast<int>(fd);
+  const bool own = device < 0;
+  if (own) device = static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg("/dev/userfaultfd"), O_RDWR | O_CLOEXEC, 0));
+  if (device < 0) return static_cast<int>(fd);
+  const long made = syscall6(SYS_ioctl, device, static_cast<long>(kIoctlNew), O_CLOEXEC);
+  if (own) syscall6(SYS_close, device);
+  return static_cast<int>(made >= 0 ? made : fd);
+}
+
+// What the kernel offers, asked on a descriptor of its own because the handshake can be made only once.
+uint64_t offered_features(int device) {
+  const int probe = open_any(device);
+  if (probe < 0) return 0;
+  uffdio_api api = {UFFD_API, 0, 0};
+  const long result = request(probe, UFFDIO_API, &api);
+  syscall6(SYS_close, probe);
+  return result == 0 ? api.features : 0;
+}
+
+}  // namespace
+
+int uffd_open(int device, UffdFeatures& features) {
+  const int fd = open_any(device);
+  if (fd < 0) return fd;
+  const uint64_t wanted =
+      offered_features(device) & (kFeatureMove | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+  uffdio_api api = {UFFD_API, wanted, 0};
+  if (const long result = request(fd, UFFDIO_API, &api); result < 0) {
+    syscall6(SYS_close, fd);
+    return static_cast<int>(result);
+  }
+  features.move = (wanted & kFeatureMove) != 0;
+  features.write_protect = (wanted & UFFD_FEATURE_PAGEFAULT_FLAG_WP) != 0;
+  features.thread_id = (wanted & UFFD_FEATURE_THREAD_ID) != 0;
+  return fd;
+}
+
+long uffd_register(int uffd, void* address, size_t bytes, bool write_protect) {
+  uffdio_register r = {{address_of(address), bytes}, UFFDIO_REGISTER_MODE_MISSING, 0};
+  if (write_protect) r.mode |= UFFDIO_REGISTER_MODE_WP;
+  return request(uffd, UFFDIO_REGISTER, &r);
+}
+
+long uffd_unregister(int uffd, void* address, size_t bytes) {
+  uffdio_range r = {address_of(address), bytes};
+  return request(uffd, UFFDIO_UNREGISTER, &r);
+}
+
+size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, int& error) {
+  size_t done = 0;
+  while (done < bytes) {
+    uffdio_copy c = {address_of(to) + done, address_of(from) + done, bytes - done, 0, 0};
+    const long result = request(uffd, UFFDIO_COPY, &c);
+    if (result == 0) return bytes;
+    if (c.copy > 0) done += static_cast<size_t>(c.copy);
+    // Interrupted by a change of the mappings (fork): what is left is tried again.
+    if (result == -EAGAIN) continue;
+    error = c.copy < 0 ? static_cast<int>(-c.copy) : static_cast<int>(-result);
+    return done;
+  }
+  return done;
+}
+
+size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error) {
+  size_t done = 0;
+  while (done < bytes) {
+    MoveRequest m = {address_of(to) + done, address_of(from) + done, bytes - done, kMoveAllowHoles, 0};
+    const long result = request(uffd, kIoctlMove, &m);
+    if (result == 0) return bytes;
+    if (m.moved > 0) done += static_cast<size_t>(m.moved);
+    if (result == -EAGAIN) continue;
+    error = m.moved < 0 ? static_cast<int>(-m.moved) : static_cast<int>(-result);
+    return done;
+  }
+  return done;
+}
+
+long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect) {
+  uffdio_writeprotect w = {{address_of(address), bytes}, protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0ull};
+  return request(uffd, UFFDIO_WRITEPROTECT, &w);
+}
+
+void uffd_poison(int uffd, void* address, size_t bytes) {
+  PoisonRequest p = {address_of(address), bytes, 0, 0};
+  request(uffd, kIoctlPoison, &p);
+}
+
+void uffd_wake(int uffd, void* address, size_t bytes) {
+  uffdio_range r = {address_of(address), bytes};
+  request(uffd, UFFDIO_WAKE, &r);
+}
+
+int uffd_read(int uffd, UffdFault* faults, unsigned most) {
+  uffd_msg messages[kMostMessages];
+  const unsigned wanted = most < kMostMessages ? most : kMostMessages;
+  const long got = syscall6(SYS_read, uffd, as_arg(messages), static_cast<long>(wanted * sizeof(uffd_msg)));
+  if (got < 0) return static_cast<int>(got);
+  int stored = 0;
+  for (unsigned i = 0; i < static_cast<unsigned>(got) / sizeof(uffd_msg); ++i) {
+    if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
+    const auto& fault = messages[i].arg.pagefault;
+    faults[stored++] = {reinterpret_cast<void*>(align_down(fault.address, kPageSize)), fault.feat.ptid,
+                        (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
+  }
+  return stored;
+}
+
+}  // namespace weir::os

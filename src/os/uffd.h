@@ -1,0 +1,46 @@
+// Purpose: userfaultfd as the kernel offers it (ioctl_userfaultfd(2)), one function a request. Constants newer than the
+//          system's headers are here.
+// Thread safety: any thread. Invariants: errno is never touched; results are 0 or more, or -errno.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weir::os {
+
+// What a userfaultfd can do here.
+struct UffdFeatures {
+  bool move = false;           // UFFDIO_MOVE, Linux 6.8
+  bool write_protect = false;  // of anonymous memory, Linux 5.7
+  bool thread_id = false;      // faults name their thread, Linux 4.14
+};
+
+// Opens a userfaultfd that also sees the faults of system calls: by the system call, else through /dev/userfaultfd
+// (`device`: an open descriptor of that, or -1 to open it). Negative: -errno of the system call.
+[[nodiscard]] int uffd_open(int device, UffdFeatures& features);
+
+// From now on (no longer) touches of missing pages in the range are reported.
+[[nodiscard]] long uffd_register(int uffd, void* address, size_t bytes, bool write_protect);
+[[nodiscard]] long uffd_unregister(int uffd, void* address, size_t bytes);
+
+// Fills missing pages with copies of `from` and wakes who waits for them. Returns the bytes filled, which are fewer
+// than asked for when something stood in the way: then `error` is EEXIST (a page is there), EAGAIN, ENOENT and so on.
+[[nodiscard]] size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, int& error);
+// Moves present pages of [from, from + bytes) to `to`, which must be registered and have none there; holes are skipped.
+// Returns the bytes that are done, as above (EBUSY: a pinned or shared page).
+[[nodiscard]] size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error);
+// Write-protects or not; whoever waits for the pages is woken when protection ends.
+[[nodiscard]] long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect);
+// From now on a touch of these missing pages raises SIGBUS (Linux 6.6); who waits for them is woken.
+void uffd_poison(int uffd, void* address, size_t bytes);
+void uffd_wake(int uffd, void* address, size_t bytes);
+
+struct UffdFault {
+  void* address;         // of the page
+  uint32_t thread;       // kernel thread id, 0 when unknown
+  bool write_protected;  // the page is there, but protected
+};
+// Waits for faults; returns how many were stored (at most `most`), or -errno.
+[[nodiscard]] int uffd_read(int uffd, UffdFault* faults, unsigned most);
+
+}  // namespace weir::os

@@ -1,0 +1,101 @@
+// Purpose: the state of pages under a limit, by clusters: 64 pages that are aged, unmapped and written out together, so
+//          that the state of all of them is a few words of bits.
+// Thread safety: the masks are atomic. A page's bits other than `allocated` and `active` are changed only by who set
+//                its `busy` bit; links are guarded by the lock of the node's lists.
+// Invariants (for a page whose busy bit is clear):
+//   resident (the zone's map)  counted as memory: it may be at its address, or it is at its staging address (standby)
+//   standby                    at its staging address and not at its own; resident
+//   swapped                    its entry says where it is; neither resident nor standby
+//   none of them               never touched, or dropped: reads as zeros
+//   garbage                    its staging address holds memory that nobody needs; counted as outside the arena
+//   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
+// Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
+// (touched); standby -> resident (touched).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/units.h"
+#include "swap/swap_entry.h"
+
+namespace weir {
+
+inline constexpr unsigned kClusterShift = 6;
+inline constexpr unsigned kClusterPages = 1u << kClusterShift;
+inline constexpr size_t kClusterBytes = kClusterPages * kPageSize;
+inline constexpr unsigned kClustersPerPageblock = kPageblockPages / kClusterPages;
+
+using ClusterId = uint32_t;
+inline constexpr ClusterId kNoCluster = ~ClusterId{0};
+
+constexpr ClusterId cluster_of(Pfn pfn) {
+  return pfn >> kClusterShift;
+}
+constexpr uint64_t page_bit(Pfn pfn) {
+  return uint64_t{1} << (pfn % kClusterPages);
+}
+
+// One cache line, so that a fault looks at one.
+struct alignas(64) Cluster {
+  std::atomic<uint64_t> allocated;  // belong to a block or run that was given out
+  std::atomic<uint64_t> busy;       // in transition, owned by one actor
+  std::atomic<uint64_t> standby;
+  std::atomic<uint64_t> swapped;
+  std::atomic<uint64_t> active;   // touched again while they were inactive
+  std::atomic<uint64_t> garbage;  //
+  std::atomic<uint64_t> wanted;   // touched while busy: the owner wakes who waits
+  std::atomic<uint32_t> evicted;  // low bits of the node's count of evicted pages when the last of these were
+  std::atomic<bool> owned;        // an evictor works on it
+  std::atomic<bool> listed;       // on the list of clusters with present pages
+  std::atomic<bool> on_standby;   // on the list of clusters with standby pages
+  bool on_zswap;                  // on the list of clusters with compressed pages, in the order of writing
+};
+static_assert(sizeof(Cluster) == 64);
+
+struct ClusterLinks {
+  ClusterId next[3];
+  ClusterId prev[3];
+};
+
+// The clusters of one arena and the swap entries of its pages; memory appears as it is used.
+class ClusterMap {
+ public:
+  // Address space for an arena of that many pages; false when there is none.
+  [[nodiscard]] bool init(Pages capacity);
+  void destroy();
+  // Makes the state of the first `accessible` pages usable.
+  [[nodiscard]] bool cover(Pages accessible);
+
+  Cluster& operator[](ClusterId c) const { return clusters_[c]; }
+  ClusterLinks& links(ClusterId c) const { return links_[c]; }
+  SwapEntry& entry(Pfn pfn) const { return entries_[pfn]; }
+  Pages covered() const { return covered_; }
+
+ private:
+  char* memory_ = nullptr;
+  size_t bytes_ = 0;
+  Cluster* clusters_ = nullptr;
+  ClusterLinks* links_ = nullptr;
+  SwapEntry* entries_ = nullptr;
+  Pages covered_{};
+};
+
+// Lists of clusters, first in, first out. The lock of the owner guards them.
+class ClusterList {
+ public:
+  enum Kind : uint8_t { kPresent = 0, kStandby = 1, kZswap = 2 };
+  constexpr explicit ClusterList(Kind kind) : kind_(kind) {}
+  void push(const ClusterMap& map, ClusterId c);
+  void remove(const ClusterMap& map, ClusterId c);
+  ClusterId oldest() const { return oldest_; }
+  uint32_t size() const { return size_; }
+
+ private:
+  Kind kind_;
+  ClusterId newest_ = kNoCluster;
+  ClusterId oldest_ = kNoCluster;
+  uint32_t size_ = 0;
+};
+
+}  // namespace weir

@@ -1,0 +1,334 @@
+// What the Reclaimer's threads do: kswapd, which keeps free pages between the watermarks, and the fault handlers; and
+// how threads of the program wait for them.
+#include <errno.h>
+
+#include "base/port.h"
+#include "os/env.h"
+#include "os/proc.h"
+#include "os/uffd.h"
+#include "reclaim/reclaimer.h"
+
+namespace weir {
+namespace {
+
+// As in the kernel (DEF_PRIORITY, MAX_RECLAIM_RETRIES).
+constexpr unsigned kFirstPriority = 12;
+constexpr uint32_t kMostFruitless = 16;
+// How long kswapd sleeps when nobody wakes it; what others in the process hold is looked at as often, and 50 ms of the
+// fastest growth (2.8 GB/s of first touches) is what a limit of the whole process may be exceeded by at worst.
+constexpr uint64_t kIdleMs = 50;
+// Pages that a thread reclaims for itself at a time (kernel: SWAP_CLUSTER_MAX).
+constexpr uint64_t kDirectPages = 32;
+// What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
+constexpr uint64_t kRoundPages = 8 * kClusterPages;
+// A thread that waits for pages looks again after this time whatever happens.
+constexpr uint64_t kWaitMs = 20;
+
+}  // namespace
+
+NodeReclaim* Reclaimer::node_of(const void* address, Pfn& pfn) {
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    Zone& zone = nodes_[i]->zone();
+    const size_t offset = static_cast<size_t>(static_cast<const char*>(address) - zone.arena().memory());
+    if (offset >= bytes_of(zone.accessible_estimate())) continue;
+    pfn = zone.pfn_of(address);
+    return nodes_[i];
+  }
+  return nullptr;
+}
+
+// A handler on the faulting thread's processor is switched to at once; one elsewhere must be woken by an interrupt.
+void Reclaimer::follow(Handler& handler, uint32_t thread) {
+  const int cpu = cpus_.cpu_of(thread);
+  if (cpu < 0 || cpu == handler.cpu) return;
+  if (os::run_on_cpu(static_cast<unsigned>(cpu))) handler.cpu = cpu;
+}
+
+void Reclaimer::run_handler(Handler& handler) {
+  constexpr unsigned kMost = 16;
+  os::UffdFault faults[kMost];
+  for (;;) {
+    const int got = os::uffd_read(shards_.fds[handler.shard], faults, kMost);
+    if (got == -EINTR || got == -EAGAIN) continue;
+    if (got < 0) return;
+    for (int i = 0; i < got; ++i) {
+      Pfn pfn = 0;
+      NodeReclaim* node = node_of(faults[i].address, pfn);
+      if (node == nullptr) continue;
+      if (i == 0) follow(handler, faults[i].thread);
+      handle_fault_(*this, *node, pfn, handler.bench);
+    }
+  }
+}
+
+// -- kswapd ----------------------------------------------------------------------------------------------------------
+
+// The first of weir's threads: the others share its descriptors.
+void Reclaimer::run_first(Kswapd& kswapd) {
+  owner_ = os::thread_id();
+  bool ok = set_up();
+  // In the child of a fork there are pages away already.
+  for (unsigned i = 0; ok && i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) ok = nodes_[i]->after_fork_in_child();
+  ok = ok && start_handlers() && start_kswapds();
+  mode_.store(ok ? Mode::kSwap : Mode::kPurge, std::memory_order_release);
+  ready_.store(1, std::memory_order_release);
+  port::futex_wake(ready_, 1);
+  run_kswapd(kswapd);
+}
+
+void Reclaimer::run_kswapd(Kswapd& kswapd) {
+  for (;;) {
+    const uint32_t word = kswapd.word.load(std::memory_order_acquire);
+    run_requests();
+    if (shards_.wake_wanted.exchange(false))
+      for (unsigned i = 0; i < nr_nodes_; ++i)
+        if (nodes_[i] != nullptr) nodes_[i]->wake_all();
+    update_limit();
+    const Zone& zone = kswapd.node->zone();
+    const Pages freed = balance(kswapd);
+    const bool waiting = kswapd.waiting.load() != 0;
+    const bool starved = zone.free_budget() < (waiting ? goal(kswapd) : zone.watermarks().low);
+    // Whoever freed something counts: as long as there is anything to be had, waiting is worth it. While the process
+    // forks, nothing can be freed, which says nothing about what could be.
+    const uint64_t stolen = counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load();
+    if (!forking_.load())
+      kswapd.fruitless.store(stolen != kswapd.stolen_before || !starved ? 0 : kswapd.fruitless.load() + 1);
+    kswapd.stolen_before = stolen;
+    kswapd.progress.fetch_add(1, std::memory_order_release);
+    if (waiting) port::futex_wake(kswapd.progress, INT32_MAX);
+    note_peak();
+    // Without success there is no point in trying at once again.
+    if (starved && freed.v != 0) continue;
+    kswapd.asleep.store(true);
+    os::futex_wait_ms(kswapd.word, word, waiting ? 1 : kIdleMs);
+    kswapd.asleep.store(false);
+  }
+}
+
+// Free pages that have memory are the cheapest to give back, but they are also what the next allocation wants: only
+// what would take the whole above the budget goes.
+Pages Reclaimer::purge_surplus(NodeReclaim& node) {
+  Zone& zone = node.zone();
+  const uint64_t reserve = zone.watermarks().high.v;
+  const uint64_t total = zone.total().v + reserve, managed = zone.managed().v;
+  if (total <= managed) return Pages(0);
+  return zone.purge(Pages(total - managed), Order(kMaxOrder), Zone::Metadata::kStays);
+}
+
+// Up to where kswapd frees: the high watermark and what threads wait for.
+Pages Reclaimer::goal(const Kswapd& kswapd) {
+  const Zone& zone = kswapd.node->zone();
+  const uint64_t wanted = kswapd.waiting_pages.load(std::memory_order_relaxed), most = zone.managed().v / 2;
+  return zone.watermarks().high + Pages(wanted < most ? wanted : most);
+}
+
+// Works until free pages reach the goal (kernel: balance_pgdat); returns the pages freed.
+Pages Reclaimer::balance(Kswapd& kswapd) {
+  NodeReclaim& node = *kswapd.node;
+  Zone& zone = node.zone();
+  const Watermarks& marks = zone.watermarks();
+  const bool urgent = kswapd.waiting.load() != 0;
+  // Without kswapd=1 nothing is done ahead of need.
+  const Pages start = options_->kswapd ? marks.low : Pages(marks.min.v / 2);
+  if (zone.free_budget() >= start && !urgent) {
+    if (zone.total() + marks.min > zone.managed()) purge_surplus(node);
+    return Pages(0);
+  }
+  if (mode() != Mode::kSwap) return purge_surplus(node);
+  Pages freed;
+  for (unsigned priority = kFirstPriority; priority > 0 && enter_eviction();) {
+    purge_surplus(node);
+    const Pages free = zone.free_budget(), wanted = goal(kswapd);
+    ScanControl sc;
+    if (free < wanted) {
+      sc.to_reclaim = wanted - free < Pages(kDirectPages) ? Pages(kDirectPages) : wanted - free;
+      if (sc.to_reclaim > Pages(kRoundPages)) sc.to_reclaim = Pages(kRoundPages);
+      sc.priority = priority;
+      sc.urgent = urgent && free <= Pages(marks.min.v / 2);
+      node.shrink(sc, kswapd.bench);
+      freed += sc.reclaimed;
+    }
+    leave_eviction();
+    if (free >= wanted) break;
+    run_requests();
+    if (kswapd.waiting.load() != 0 && zone.free_budget() > marks.min) {
+      kswapd.progress.fetch_add(1, std::memory_order_release);
+      port::futex_wake(kswapd.progress, INT32_MAX);
+    }
+    if (sc.reclaimed.v == 0) --priority;
+  }
+  freed += node.trim_pool();
+  return freed;
+}
+
+void Reclaimer::wake(Kswapd& kswapd) {
+  kswapd.word.fetch_add(1);
+  if (!kswapd.asleep.exchange(false)) return;
+  weir::count(counters_.kswapd_wake);
+  port::futex_wake(kswapd.word, 1);
+}
+
+void Reclaimer::wake_kswapd(NodeId node) {
+  if (mode() != Mode::kOff && kswapds_[node.v] != nullptr) wake(*kswapds_[node.v]);
+}
+
+void Reclaimer::note_peak() {
+  uint64_t total = 0;
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) total += nodes_[i]->zone().total().v;
+  uint64_t before = peak_.load(std::memory_order_relaxed);
+  while (total > before && !peak_.compare_exchange_weak(before, total, std::memory_order_relaxed)) {
+  }
+}
+
+// With a limit of the whole process, the heap gets what everything else leaves: what that is, the kernel tells.
+void Reclaimer::update_limit() {
+  if (!by_rss_) return;
+  uint64_t heap = 0;
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) heap += nodes_[i]->zone().total().v;
+  const uint64_t rss = os::resident_pages().v;
+  const uint64_t others = rss > heap ? rss - heap : 0;
+  // The heap keeps a sixteenth whatever the others hold: with nothing at all, the program could not go on.
+  const uint64_t least = limit_.v / 16;
+  const uint64_t left = limit_.v > others + least ? limit_.v - others : least;
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(Pages(left / nr_nodes_));
+}
+
+// -- allocation ------------------------------------------------------------------------------------------------------
+
+bool Reclaimer::may_take(Zone& zone, Pages count) {
+  const Pages free = zone.free_budget();
+  const Watermarks& marks = zone.watermarks();
+  if (free < count + marks.low) {
+    wake_kswapd(zone.node());
+  }
+  return free >= count + marks.min;
+}
+
+void Reclaimer::note_stall(uint64_t us) {
+  weir::count(counters_.stall_us, us);
+  uint64_t longest = counters_.stall_longest_us.load(std::memory_order_relaxed);
+  while (us > longest && !counters_.stall_longest_us.compare_exchange_weak(longest, us, std::memory_order_relaxed)) {
+  }
+}
+
+// Only weir's own threads can unmap pages, so that direct reclaim is waiting for one that works for the waiters.
+bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
+  Zone& zone = node.zone();
+  if (count + zone.watermarks().min > zone.managed()) return false;
+  if (mode() != Mode::kSwap) {
+    purge_surplus(node);
+    return zone.free_budget() >= count + zone.watermarks().min;
+  }
+  weir::count(counters_.allocstall);
+  const uint64_t start = os::now_ns();
+  Kswapd& kswapd = *kswapds_[zone.node().v];
+  kswapd.waiting_pages.fetch_add(count.v);
+  kswapd.waiting.fetch_add(1);
+  bool enough = false;
+  for (;;) {
+    const uint32_t word = kswapd.progress.load(std::memory_order_acquire);
+    enough = zone.free_budget() >= count + zone.watermarks().min;
+    if (enough || kswapd.fruitless.load() >= kMostFruitless) break;
+    wake(kswapd);
+    os::futex_wait_ms(kswapd.progress, word, kWaitMs);
+  }
+  kswapd.waiting.fetch_sub(1);
+  kswapd.waiting_pages.fetch_sub(count.v);
+  note_stall((os::now_ns() - start) / 1000);
+  return enough;
+}
+
+void Reclaimer::run_requests() {
+  Request* list;
+  {
+    LockGuard guard(request_mutex_);
+    list = requests_;
+    requests_ = nullptr;
+  }
+  while (list != nullptr) {
+    Request& request = *list;
+    list = list->next;
+    bool ok = true;
+    const uint32_t last = static_cast<uint32_t>((request.first + request.count.v - 1) / kPageblockPages);
+    for (uint32_t block = request.first / kPageblockPages; ok && block <= last; ++block) ok = request.node->arm(block);
+    request.done.store(ok ? 1 : 2, std::memory_order_release);
+    port::futex_wake(request.done, 1);
+  }
+}
+
+bool Reclaimer::watch(Zone& zone, Pfn first, Pages count) {
+  NodeReclaim* node = nodes_[zone.node().v];
+  if (mode() != Mode::kSwap || node == nullptr) return false;
+  const uint32_t last = static_cast<uint32_t>((first + count.v - 1) / kPageblockPages);
+  bool armed = true;
+  for (uint32_t block = first / kPageblockPages; armed && block <= last; ++block) armed = node->is_armed(block);
+  if (armed) return true;
+  Request request;
+  request.node = node;
+  request.first = first;
+  request.count = count;
+  {
+    LockGuard guard(request_mutex_);
+    request.next = requests_;
+    requests_ = &request;
+  }
+  wake_kswapd(zone.node());
+  while (request.done.load(std::memory_order_acquire) == 0) port::futex_wait(request.done, 0);
+  return request.done.load() == 1;
+}
+
+// -- faults ----------------------------------------------------------------------------------------------------------
+
+void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
+  Zone& zone = node.zone();
+  const Pages free = zone.free_budget();
+  const Watermarks& marks = zone.watermarks();
+  if (free < marks.low + count) wake_kswapd(zone.node());
+  const bool starved = free.v < marks.min.v / 2 + count.v;
+  if (!starved && zone.total() + count <= zone.managed()) return;
+  if (!enter_eviction()) return;
+  purge_surplus(node);
+  if (starved) {
+    weir::count(counters_.allocstall);
+    const uint64_t start = os::now_ns();
+    ScanControl sc;
+    sc.to_reclaim = count + Pages(kDirectPages);
+    sc.kswapd = false;
+    sc.urgent = true;
+    for (sc.priority = kFirstPriority; sc.priority > 0 && sc.reclaimed < sc.to_reclaim; --sc.priority)
+      node.shrink(sc, bench);
+    note_stall((os::now_ns() - start) / 1000);
+  }
+  leave_eviction();
+}
+
+void Reclaimer::list_present(NodeReclaim& node, ClusterId c, Workbench& bench) {
+  if (!forking_.load() || bench.nr_late_lists == kClusterPages) {
+    node.list_present(c);
+    return;
+  }
+  bench.late_lists[bench.nr_late_lists] = c;
+  bench.late_list_node[bench.nr_late_lists++] = &node;
+}
+
+void Reclaimer::drop(NodeReclaim& node, const SwapEntry* entries, unsigned count, Workbench& bench) {
+  if (forking_.load() && bench.nr_late_drops + count <= kClusterPages) {
+    for (unsigned i = 0; i < count; ++i) {
+      bench.late_drop_node[bench.nr_late_drops] = &node;
+      bench.late_drops[bench.nr_late_drops++] = entries[i];
+    }
+    return;
+  }
+  node.drop(entries, count);
+  for (unsigned i = 0; i < bench.nr_late_drops; ++i) bench.late_drop_node[i]->drop(&bench.late_drops[i], 1);
+  bench.nr_late_drops = 0;
+  for (unsigned i = 0; i < bench.nr_late_lists; ++i) bench.late_list_node[i]->list_present(bench.late_lists[i]);
+  bench.nr_late_lists = 0;
+}
+
+}  // namespace weir

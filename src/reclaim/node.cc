@@ -1,0 +1,293 @@
+#include "reclaim/node.h"
+
+#include <bit>
+
+#include "base/bitmap.h"
+#include "base/check.h"
+#include "os/service_thread.h"
+#include "os/uffd.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+// Calls visit(cluster, mask) for each cluster that the pages [first, first + count) touch.
+template <class Visit>
+void for_clusters(Pfn first, Pages count, Visit visit) {
+  uint64_t left = count.v;
+  while (left != 0) {
+    const unsigned shift = first % kClusterPages;
+    const uint64_t here = left < kClusterPages - shift ? left : kClusterPages - shift;
+    visit(cluster_of(first), bitmap::low_mask(here) << shift);
+    first += static_cast<Pfn>(here);
+    left -= here;
+  }
+}
+
+}  // namespace
+
+bool Workbench::init(Codec codec) {
+  pages = static_cast<char*>(os::vm_map(kClusterBytes));
+  return pages != nullptr && compressor.init(codec);
+}
+
+bool NodeReclaim::init(Pages capacity, char* staging, const ReclaimPolicy& policy, Shards& shards, SwapFiles& files,
+                       ReclaimCounters& counters) {
+  staging_ = staging;
+  policy_ = policy;
+  shards_ = &shards;
+  files_ = &files;
+  counters_ = &counters;
+  nr_pageblocks_ = static_cast<uint32_t>((capacity.v + kPageblockPages - 1) / kPageblockPages);
+  armed_ = static_cast<std::atomic<uint64_t>*>(os::vm_map(align_up(nr_pageblocks_ / 8 + 8, kPageSize)));
+  if (armed_ == nullptr || !map_.init(capacity)) return false;
+  // Room for as much again as slabs that are not full may take.
+  if (policy.zswap && !pool_.init(align_up(2 * bytes_of(policy.zswap_max), kPageSize), policy.codec)) return false;
+  pool_.set_max_pages(policy.zswap_max);
+  return true;
+}
+
+ZoneHooks NodeReclaim::hooks() {
+  return {this, cover, allocated, forget};
+}
+
+bool NodeReclaim::cover(void* self, Pages accessible) {
+  return static_cast<NodeReclaim*>(self)->map_.cover(accessible);
+}
+
+void NodeReclaim::allocated(void* self, Pfn first, Pages count) {
+  auto& node = *static_cast<NodeReclaim*>(self);
+  for_clusters(first, count, [&](ClusterId c, uint64_t pages) {
+    node.map_[c].allocated.fetch_or(pages, std::memory_order_relaxed);
+    if ((node.zone_->resident_mask(c) & pages) != 0) node.list_present(c);
+  });
+}
+
+void NodeReclaim::forget(void* self, Pfn first, Pages count, bool freed) {
+  for_clusters(first, count,
+               [&](ClusterId c, uint64_t pages) { static_cast<NodeReclaim*>(self)->forget_pages(c, pages, freed); });
+}
+
+// The order matters: an evictor takes the busy bit first and looks at `allocated` then.
+void NodeReclaim::forget_pages(ClusterId c, uint64_t pages, bool freed) {
+  Cluster& cluster = map_[c];
+  if (freed) cluster.allocated.fetch_and(~pages);
+  if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load()) & pages) == 0)
+    return;
+  const uint64_t mine = claim_wait(c, pages);
+  cluster.active.fetch_and(~pages, std::memory_order_relaxed);
+  if (const uint64_t standby = cluster.standby.load() & pages; standby != 0) {
+    zone_->uncharge(c, standby);
+    leave_standby(c, standby);
+  }
+  if (const uint64_t swapped = cluster.swapped.load() & pages; swapped != 0) {
+    SwapEntry entries[kClusterPages];
+    unsigned count = 0;
+    for (uint64_t left = swapped; left != 0; left &= left - 1)
+      entries[count++] = map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
+    leave_swap(c, swapped);
+    drop(entries, count);
+  }
+  cluster.busy.fetch_and(~mine);
+  // Only a thread of weir's own can wake whoever touched the pages meanwhile (which a correct program does not).
+  if ((cluster.wanted.load() & pages) != 0) shards_->ask_for_wake();
+}
+
+uint64_t NodeReclaim::claim(ClusterId c, uint64_t pages) {
+  return pages & ~map_[c].busy.fetch_or(pages);
+}
+
+// Pages stay busy for some 100 microseconds, or for as long as a read takes.
+uint64_t NodeReclaim::claim_wait(ClusterId c, uint64_t pages) {
+  uint64_t mine = claim(c, pages);
+  while (mine != pages) {
+    os::yield();
+    mine |= claim(c, pages & ~mine);
+  }
+  return mine;
+}
+
+void NodeReclaim::release(ClusterId c, uint64_t pages) {
+  Cluster& cluster = map_[c];
+  cluster.busy.fetch_and(~pages);
+  if ((cluster.wanted.load() & pages) == 0) return;
+  cluster.wanted.fetch_and(~pages);
+  os::uffd_wake(uffd_of(c), zone_->address(c * kClusterPages), kClusterBytes);
+}
+
+void NodeReclaim::list_present(ClusterId c) {
+  if (map_[c].listed.load(std::memory_order_relaxed)) return;
+  LockGuard guard(lists_mutex_);
+  if (map_[c].listed.exchange(true, std::memory_order_relaxed)) return;
+  present_.push(map_, c);
+}
+
+void NodeReclaim::leave_standby(ClusterId c, uint64_t pages) {
+  const int64_t count = std::popcount(pages);
+  map_[c].standby.fetch_and(~pages);
+  map_[c].garbage.fetch_or(pages);
+  nr_standby_.fetch_sub(static_cast<uint64_t>(count), std::memory_order_relaxed);
+  zone_->add_outside(count);
+}
+
+void NodeReclaim::leave_swap(ClusterId c, uint64_t pages) {
+  map_[c].swapped.fetch_and(~pages);
+  nr_swapped_.fetch_sub(static_cast<uint64_t>(std::popcount(pages)), std::memory_order_relaxed);
+  for (; pages != 0; pages &= pages - 1)
+    map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages))) = SwapEntry();
+}
+
+void NodeReclaim::wake_all() {
+  const size_t bytes = bytes_of(zone_->accessible_estimate());
+  for (unsigned i = 0; i < shards_->count; ++i) os::uffd_wake(shards_->fds[i], zone_->address(0), bytes);
+}
+
+unsigned NodeReclaim::load_many(const SwapEntry* entries, unsigned count, Workbench& bench) {
+  if (entries[0].kind() == SwapEntry::Kind::kFile) {
+    // What was written together lies together; the rest is left for its own faults.
+    unsigned together = 1;
+    while (together < count && entries[together].handle() == entries[0].handle() + together) ++together;
+    uint64_t bad = 0;
+    const IoResult result = files_->of(entries[0]).read(entries[0].slot(), together, bench.pages, bad);
+    if (result != IoResult::kOk && bad == 0) return 0;
+    const unsigned good = bad == 0 ? kClusterPages : static_cast<unsigned>(std::countr_zero(bad));
+    return good < together ? good : together;
+  }
+  if (entries[0].kind() != SwapEntry::Kind::kZswap) return 0;
+  for (unsigned i = 0; i < count; ++i)
+    if (!pool_.load(bench.compressor, entries[i].handle(), bench.pages + i * kPageSize)) return i;
+  return count;
+}
+
+void NodeReclaim::drop(const SwapEntry* entries, unsigned count) {
+  uint64_t handles[kClusterPages];
+  unsigned nr = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    if (entries[i].kind() == SwapEntry::Kind::kZswap) handles[nr++] = entries[i].handle();
+    if (entries[i].kind() == SwapEntry::Kind::kFile) files_->of(entries[i]).free(entries[i].slot(), 1);
+  }
+  if (nr == 0) return;
+  pool_.drop_many(handles, nr);
+  sync_pool();
+}
+
+bool NodeReclaim::refaults_soon(const Cluster& c) const {
+  const uint32_t distance =
+      static_cast<uint32_t>(nr_evicted_.load(std::memory_order_relaxed)) - c.evicted.load(std::memory_order_relaxed);
+  return distance <= zone_->used().v / 4;
+}
+
+void NodeReclaim::sync_pool() {
+  const uint64_t now = pool_.pool_pages().v;
+  const uint64_t before = pool_counted_.exchange(now, std::memory_order_relaxed);
+  if (now != before) zone_->add_outside(static_cast<int64_t>(now - before));
+}
+
+Pages NodeReclaim::trim_pool() {
+  if (!policy_.zswap) return Pages(0);
+  const Pages freed = pool_.shrink();
+  sync_pool();
+  return freed;
+}
+
+bool NodeReclaim::arm(uint32_t pageblock) {
+  if (is_armed(pageblock)) return true;
+  const ClusterId c = pageblock * kClustersPerPageblock;
+  const Pfn first = c * kClusterPages;
+  const size_t bytes = kPageblockPages * kPageSize;
+  // A block that ends the arena may not be accessible throughout yet: it is armed when it is.
+  if (first + kPageblockPages > zone_->accessible_estimate().v) return false;
+  LockGuard guard(lists_mutex_);
+  if (is_armed(pageblock)) return true;
+  char* staging = staging_address(first);
+  // Somebody else's mapping may be there, another copy of weir's: then these pages stay where they are.
+  if (!os::vm_map_new(staging, bytes)) return false;
+  os::vm_huge_pages(staging, bytes, false);
+  if (!register_pageblock(pageblock)) {
+    os::vm_unmap(staging, bytes);
+    return false;
+  }
+  armed_[pageblock / 64].fetch_or(uint64_t{1} << (pageblock % 64));
+  count(counters_->pageblock_armed);
+  return true;
+}
+
+bool NodeReclaim::register_pageblock(uint32_t pageblock) {
+  const ClusterId c = pageblock * kClustersPerPageblock;
+  const size_t bytes = kPageblockPages * kPageSize;
+  const int fd = uffd_of(c);
+  return os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) >= 0 &&
+         os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, false) >= 0;
+}
+
+const char* NodeReclaim::verify() {
+  uint64_t standby = 0, swapped = 0;
+  const ClusterId end = static_cast<ClusterId>(zone_->accessible_estimate().v / kClusterPages);
+  for (ClusterId c = 0; c < end; ++c) {
+    const Cluster& m = map_[c];
+    const uint64_t resident = zone_->resident_mask(c);
+    if (m.busy != 0) return "a page is in transition though nothing runs";
+    if ((m.standby & ~resident) != 0) return "a standby page is not counted as resident";
+    if ((m.swapped & resident) != 0) return "a swapped page is counted as resident";
+    if (((m.standby | m.swapped) & ~m.allocated) != 0) return "a free page is kept in standby or swap";
+    if ((m.standby & m.garbage) != 0) return "a standby page's memory is marked unused";
+    if (((m.standby | m.swapped) != 0) && !is_armed(c / kClustersPerPageblock))
+      return "pages of an unarmed pageblock are away";
+    standby += static_cast<uint64_t>(std::popcount(m.standby.load()));
+    swapped += static_cast<uint64_t>(std::popcount(m.swapped.load()));
+    for (unsigned i = 0; i < kClusterPages; ++i) {
+      const bool has_entry = static_cast<bool>(map_.entry(c * kClusterPages + i));
+      if (has_entry != ((m.swapped >> i & 1) != 0)) return "a swap entry and its page's state differ";
+    }
+  }
+  if (standby != nr_standby_.load()) return "standby pages are miscounted";
+  if (swapped != nr_swapped_.load()) return "swapped pages are miscounted";
+  return nullptr;
+}
+
+void NodeReclaim::lock_for_fork() {
+  lists_mutex_.lock_for_fork();
+  if (policy_.zswap) pool_.lock_for_fork();
+}
+
+void NodeReclaim::unlock_for_fork() {
+  if (policy_.zswap) pool_.unlock_for_fork();
+  lists_mutex_.unlock_for_fork();
+}
+
+// Only fills were under way (evictors are kept out). Of a page that was being filled, its mapping tells whether it was
+// before the kernel copied the mappings: then it is there, and what it was filled from is not needed any more.
+void NodeReclaim::settle(ClusterId c) {
+  Cluster& cluster = map_[c];
+  const uint64_t busy = cluster.busy.load();
+  cluster.wanted.store(0);
+  cluster.owned.store(false);
+  if (busy == 0) return;
+  const uint64_t there = os::vm_resident_mask(zone_->address(c * kClusterPages), kClusterPages) & busy;
+  cluster.standby.fetch_and(~there);
+  cluster.swapped.fetch_and(~there);
+  for (uint64_t left = there; left != 0; left &= left - 1)
+    map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))) = SwapEntry();
+  zone_->charge(c, there);
+  zone_->uncharge(c, busy & cluster.swapped.load());
+  cluster.busy.store(0);
+}
+
+bool NodeReclaim::after_fork_in_child() {
+  uint64_t standby = 0, swapped = 0;
+  const uint32_t end = static_cast<uint32_t>(zone_->accessible_estimate().v / kPageblockPages);
+  for (uint32_t block = 0; block < end; ++block) {
+    if (!is_armed(block)) continue;
+    if (!register_pageblock(block)) return false;
+    for (ClusterId c = block * kClustersPerPageblock; c < (block + 1) * kClustersPerPageblock; ++c) {
+      settle(c);
+      standby += static_cast<uint64_t>(std::popcount(map_[c].standby.load()));
+      swapped += static_cast<uint64_t>(std::popcount(map_[c].swapped.load()));
+    }
+  }
+  nr_standby_.store(standby);
+  nr_swapped_.store(swapped);
+  return true;
+}
+
+}  // namespace weir

@@ -1,0 +1,185 @@
+// Purpose: reclaim on one node: the state of its pages, the lists they age on, and the ways out of memory (unmapping
+//          into Standby, writing to compressed memory or the swap file) and back.
+// Thread safety: what the zone calls (hooks) from any thread; everything that unmaps, fills or wakes only from weir's
+//                own threads, which alone have the userfaultfds.
+// Invariants: arena memory is never read or written here, only moved and filled by the kernel; what is compressed or
+//             written is read at its staging address. No lock is held while a system call moves or fills pages.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/lock.h"
+#include "page/zone.h"
+#include "reclaim/cluster.h"
+#include "reclaim/counters.h"
+#include "reclaim/shards.h"
+#include "swap/compressor.h"
+#include "swap/swap_files.h"
+#include "swap/zswap_pool.h"
+
+namespace weir {
+
+class NodeReclaim;
+
+// How a node reclaims; constant while it does.
+struct ReclaimPolicy {
+  bool zswap = true;
+  Codec codec = Codec::kLz4;
+  Pages zswap_max{};
+  unsigned standby_percent = 10;
+  unsigned most_readahead = 8;  // pages, 2^page_cluster
+};
+
+// What one thread of weir's own works with.
+struct Workbench {
+  // Threads that read or write one page after the other; as many as one handler is likely to serve at a time.
+  static constexpr unsigned kStreams = 8;
+  struct Stream {
+    uint32_t node = 0;
+    Pfn next = kNoPfn;    // the page behind what was brought in last
+    unsigned window = 1;  // pages that were
+  };
+
+  Compressor compressor;
+  char* pages = nullptr;  // kClusterPages pages of buffer
+  Stream streams[kStreams];
+  unsigned oldest_stream = 0;
+  // What could not be finished while the process was forking, because its lock was held.
+  SwapEntry late_drops[kClusterPages];
+  NodeReclaim* late_drop_node[kClusterPages];
+  ClusterId late_lists[kClusterPages];
+  NodeReclaim* late_list_node[kClusterPages];
+  unsigned nr_late_drops = 0, nr_late_lists = 0;
+
+  [[nodiscard]] bool init(Codec codec);
+};
+
+// One attempt at freeing pages (kernel: struct scan_control).
+struct ScanControl {
+  Pages to_reclaim{};
+  unsigned priority = 12;  // lru_size >> priority pages are scanned in a round
+  bool kswapd = true;      // who does it, for the counters
+  bool urgent = false;     // Standby need not keep its share
+  Pages visited{};         // pages whose turn it was
+  Pages scanned{};         // of those, pages that were kept or written out; Standby is still to be decided
+  Pages reclaimed{};
+};
+
+class NodeReclaim {
+ public:
+  NodeReclaim() : lists_mutex_(LockRank::kLru) {}
+  // `staging`: where this node's staging addresses begin, kept free.
+  [[nodiscard]] bool init(Pages capacity, char* staging, const ReclaimPolicy& policy, Shards& shards, SwapFiles& files,
+                          ReclaimCounters& counters);
+  // The zone calls back through these from its first page on.
+  ZoneHooks hooks();
+  void set_zone(Zone& zone) { zone_ = &zone; }
+  Zone& zone() const { return *zone_; }
+
+  // -- page by page, for the fault handler (mm/handle_fault.cc)
+  Cluster& cluster(ClusterId c) const { return map_[c]; }
+  SwapEntry& entry(Pfn pfn) const { return map_.entry(pfn); }
+  // Takes the busy bits of those pages that nobody else has; returns them.
+  uint64_t claim(ClusterId c, uint64_t pages);
+  // Gives them back and wakes who touched them meanwhile.
+  void release(ClusterId c, uint64_t pages);
+  // Puts the cluster on the list of those with present pages, if it is not there.
+  void list_present(ClusterId c);
+  char* staging_address(Pfn pfn) const { return staging_ + (size_t{pfn} << kPageShift); }
+  int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
+  // Pages came back from swap: nobody needs their entries any more. (What the entries name is dropped by the caller.)
+  void leave_swap(ClusterId c, uint64_t pages);
+  // Standby pages were copied back to their addresses: their staging memory is of no use any more.
+  void leave_standby(ClusterId c, uint64_t pages);
+  // Reads the content of swapped pages, all in the same kind of place, into the bench's buffer; returns how many of
+  // them, from the first on, could be read.
+  [[nodiscard]] unsigned load_many(const SwapEntry* entries, unsigned count, Workbench& bench);
+  // Wakes whoever waits for a page of the accessible arena.
+  void wake_all();
+  void drop(const SwapEntry* entries, unsigned count);
+  // Whether pages that come back after so many evictions since they left should start out active.
+  bool refaults_soon(const Cluster& c) const;
+
+  // -- reclaim
+  // Frees pages until sc.to_reclaim is reached or this round's share was scanned.
+  void shrink(ScanControl& sc, Workbench& bench);
+  // Registers the pageblock's addresses; true when faults there are weir's from now on.
+  [[nodiscard]] bool arm(uint32_t pageblock);
+  bool is_armed(uint32_t pageblock) const {
+    return (armed_[pageblock / 64].load(std::memory_order_relaxed) >> (pageblock % 64) & 1) != 0;
+  }
+  // Gives unused memory of the pool back; pages.
+  Pages trim_pool();
+
+  Pages standby() const { return Pages(nr_standby_.load(std::memory_order_relaxed)); }
+  ZswapPool& pool() { return pool_; }
+  ReclaimCounters& counters() const { return *counters_; }
+  const ReclaimPolicy& policy() const { return policy_; }
+  uint64_t swapped_pages() const { return nr_swapped_.load(std::memory_order_relaxed); }
+
+  // Null when all agrees; nothing may run at the same time.
+  const char* verify();
+
+  // -- fork
+  void lock_for_fork() WEIR_NO_TSA;
+  void unlock_for_fork() WEIR_NO_TSA;
+  void pool_after_fork_in_child() {
+    if (policy_.zswap) pool_.after_fork_in_child();
+  }
+  // In the child, with the locks held: every armed pageblock is registered with the child's own descriptors, and what
+  // was in transition is settled. False: a page cannot be told.
+  [[nodiscard]] bool after_fork_in_child();
+
+ private:
+  static bool cover(void* self, Pages accessible);
+  static void allocated(void* self, Pfn first, Pages count);
+  static void forget(void* self, Pfn first, Pages count, bool freed);
+  void forget_pages(ClusterId c, uint64_t pages, bool freed);
+  uint64_t claim_wait(ClusterId c, uint64_t pages);
+  bool register_pageblock(uint32_t pageblock);
+  void settle(ClusterId c);
+
+  // evict.cc
+  Pages unmap(ClusterId c, ScanControl& sc);
+  uint64_t move_out(ClusterId c, uint64_t pages);
+  uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
+  Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench);
+  uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
+  uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);
+  Pages commit(ClusterId c, uint64_t pages, const SwapEntry* entries);
+  void drop_garbage(ClusterId c);
+  Pages write_back_pool(Workbench& bench);
+  uint64_t write_back_cluster(ClusterId c, SwapFile& file, Workbench& bench);
+  bool own(ClusterId c);
+  void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
+
+  // shrink.cc
+  ClusterId pop_present();
+  ClusterId pop_standby();
+  void relist(ClusterId c);
+  bool wants_standby_out(const ScanControl& sc) const;
+  Pages standby_target() const;
+  void sync_pool();
+
+  Zone* zone_ = nullptr;
+  ClusterMap map_;
+  char* staging_ = nullptr;
+  ReclaimPolicy policy_;
+  Shards* shards_ = nullptr;
+  SwapFiles* files_ = nullptr;
+  ReclaimCounters* counters_ = nullptr;
+  ZswapPool pool_;
+  std::atomic<uint64_t>* armed_ = nullptr;
+  uint32_t nr_pageblocks_ = 0;
+  std::atomic<uint64_t> nr_standby_{0};
+  std::atomic<uint64_t> nr_swapped_{0};
+  std::atomic<uint64_t> nr_evicted_{0};
+  std::atomic<uint64_t> pool_counted_{0};
+  Mutex lists_mutex_;
+  ClusterList present_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kPresent};
+  ClusterList standby_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kStandby};
+  ClusterList zswap_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kZswap};
+};
+
+}  // namespace weir

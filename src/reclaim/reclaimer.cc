@@ -1,0 +1,334 @@
+#include "reclaim/reclaimer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <new>
+
+#include "base/check.h"
+#include "base/port.h"
+#include "base/print.h"
+#include "os/cgroup.h"
+#include "os/env.h"
+#include "os/file.h"
+#include "os/proc.h"
+#include "os/uffd.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+// With more handlers than processors they only wait for each other; eight serve two million faults a second.
+constexpr unsigned kMostDefaultHandlers = 8;
+
+template <class T>
+T* map_new() {
+  void* memory = os::vm_map(align_up(sizeof(T), kPageSize));
+  return memory == nullptr ? nullptr : new (memory) T();
+}
+
+}  // namespace
+
+bool Reclaimer::init(const Options& options, HandleFault handle_fault) {
+  options_ = &options;
+  for (int& fd : inherited_) fd = -1;
+  handle_fault_ = handle_fault;
+  const auto resolve = [](uint64_t wanted) { return wanted == kCgroupLimit ? os::cgroup_memory_limit() : wanted; };
+  uint64_t bytes = resolve(options.limit);
+  if (const uint64_t rss = resolve(options.rss_limit); rss != 0 && (bytes == 0 || rss < bytes)) {
+    bytes = rss;
+    by_rss_ = true;
+  }
+  limit_ = Pages(bytes >> kPageShift);
+  if (limit_.v == 0) return false;
+  policy_.zswap = options.zswap;
+  policy_.codec = options.zswap_compressor == ZswapCompressor::kZstd ? Codec::kZstd : Codec::kLz4;
+  policy_.standby_percent = static_cast<unsigned>(options.standby_percent);
+  policy_.most_readahead = 1u << options.page_cluster;
+  const Pages wanted(options.zswap_max >> kPageShift);
+  // Where there is no file, compressed memory is all there is: then an eighth is left for pages in use.
+  const bool file = !options.swap.empty() && options.swap.view() != "none";
+  policy_.zswap_max = wanted.v == 0 ? Pages(file ? limit_.v / 2 : limit_.v - limit_.v / 8) : wanted;
+  if (policy_.zswap_max > limit_) policy_.zswap_max = limit_;
+  mode_.store(Mode::kPurge, std::memory_order_relaxed);
+  return true;
+}
+
+NodeReclaim* Reclaimer::add_node(NodeId node, Pages capacity, Pages managed, char* staging) {
+  auto* made = map_new<NodeReclaim>();
+  if (made == nullptr) return nullptr;
+  ReclaimPolicy policy = policy_;
+  policy.zswap_max = Pages(policy.zswap_max.v * managed.v / (limit_.v == 0 ? 1 : limit_.v));
+  if (!made->init(capacity, staging, policy, shards_, files_, counters_)) return nullptr;
+  auto* kswapd = map_new<Kswapd>();
+  if (kswapd == nullptr) return nullptr;
+  kswapd->reclaimer = this;
+  kswapd->node = made;
+  kswapds_[node.v] = kswapd;
+  nodes_[node.v] = made;
+  if (node.v >= nr_nodes_) nr_nodes_ = node.v + 1u;
+  return made;
+}
+
+// -- start, on kswapd's thread ---------------------------------------------------------------------------------------
+
+// Opens a userfaultfd for each shard; returns 0 or -errno.
+int Reclaimer::open_shards() {
+  unsigned wanted = static_cast<unsigned>(options_->handlers);
+  if (wanted == 0) wanted = os::usable_cpus() < kMostDefaultHandlers ? os::usable_cpus() : kMostDefaultHandlers;
+  if (wanted > Shards::kMost) wanted = Shards::kMost;
+  shards_.count = 0;
+  for (unsigned i = 0; i < wanted; ++i) {
+    os::UffdFeatures features;
+    const int fd = os::uffd_open(device_, features);
+    if (fd < 0) return shards_.count == 0 ? fd : 0;
+    if (!features.move) return -EOPNOTSUPP;
+    shards_.fds[shards_.count++] = fd;
+  }
+  return 0;
+}
+
+void Reclaimer::open_swap_file() {
+  if (options_->swap.empty() || options_->swap.view() == "none") return;
+  if (!options_->swap_fault.empty() && faults_.parse(options_->swap_fault.view())) {
+    swap_problem_ = "swap_fault is not a list of faults";
+    return;
+  }
+  const uint64_t most = options_->swap_size != 0 ? options_->swap_size : 4 * bytes_of(limit_);
+  SwapFileConfig config;
+  config.path = options_->swap.c_str();
+  config.max_bytes = most;
+  config.encrypt = options_->swap_encrypt;
+  config.faults = &faults_;
+  if (files_.count == SwapFiles::kMost) return;
+  const SwapFile::Open result = files_.files[files_.count].open(config);
+  if (result == SwapFile::Open::kOk)
+    ++files_.count;
+  else
+    swap_problem_ = os::describe(result);
+}
+
+bool Reclaimer::start_handlers() {
+  if (handlers_ == nullptr)
+    handlers_ = static_cast<Handler*>(os::vm_map(align_up(kMostHandlers * sizeof(Handler), kPageSize)));
+  if (handlers_ == nullptr) return false;
+  for (unsigned i = 0; i < shards_.count; ++i) {
+    Handler& handler = handlers_[i];
+    if (handler.bench.pages == nullptr) {
+      new (&handler) Handler();
+      if (!handler.bench.init(policy_.codec)) return false;
+    }
+    handler.reclaimer = this;
+    handler.shard = i;
+    handler.cpu = -1;
+    if (os::start_service_thread(handler.stack, os::FileTable::kShared, handler_main, &handler) < 0) return false;
+  }
+  return true;
+}
+
+// Of all descriptors, those that were handed over stay.
+void Reclaimer::keep_inherited() {
+  int kept[SwapFiles::kMost + 1];
+  unsigned count = 0;
+  for (const int fd : inherited_) {
+    if (fd < 0) continue;
+    unsigned at = count++;
+    for (; at != 0 && kept[at - 1] > fd; --at) kept[at] = kept[at - 1];
+    kept[at] = fd;
+  }
+  os::close_all_descriptors_but(kept, count);
+  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(inherited_[i]);
+  device_ = inherited_[SwapFiles::kMost];
+}
+
+bool Reclaimer::set_up() {
+  // A child of a fork has what its parent handed to it, and goes on with that.
+  const bool again = zeros_ != nullptr;
+  keep_inherited();
+  if (device_ < 0) device_ = os::open_read_write("/dev/userfaultfd");
+  refused_ = open_shards();
+  if (refused_ != 0) return false;
+  open_swap_file();
+  if (!again) zeros_ = static_cast<char*>(os::vm_map_readonly(kClusterBytes));
+  bool ok = zeros_ != nullptr;
+  for (Kswapd* each : kswapds_)
+    if (each != nullptr && each->bench.pages == nullptr) ok = ok && each->bench.init(policy_.codec);
+  return ok;
+}
+
+bool Reclaimer::start_kswapds() {
+  for (unsigned i = 1; i < nr_nodes_; ++i)
+    if (kswapds_[i] != nullptr && kswapds_[i] != first_kswapd() &&
+        os::start_service_thread(kswapds_[i]->stack, os::FileTable::kShared, kswapd_main, kswapds_[i]) < 0)
+      return false;
+  return true;
+}
+
+void Reclaimer::first_kswapd_main(void* kswapd) {
+  auto& own = *static_cast<Kswapd*>(kswapd);
+  own.reclaimer->run_first(own);
+}
+
+void Reclaimer::kswapd_main(void* kswapd) {
+  auto& own = *static_cast<Kswapd*>(kswapd);
+  own.reclaimer->run_kswapd(own);
+}
+
+Reclaimer::Kswapd* Reclaimer::first_kswapd() const {
+  for (Kswapd* each : kswapds_)
+    if (each != nullptr) return each;
+  return nullptr;
+}
+
+void Reclaimer::handler_main(void* handler) {
+  auto& own = *static_cast<Handler*>(handler);
+  own.reclaimer->run_handler(own);
+}
+
+void Reclaimer::start() {
+  if (!options_->background_thread) return;
+  static_cast<void>(cpus_.init());
+  cpus_.add();
+  ready_.store(0);
+  if (os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) < 0) {
+    refused_ = -EAGAIN;
+    return;
+  }
+  while (ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
+}
+
+// -- fork ------------------------------------------------------------------------------------------------------------
+
+bool Reclaimer::enter_eviction() {
+  evicting_.fetch_add(1);
+  if (!forking_.load()) return true;
+  evicting_.fetch_sub(1);
+  return false;
+}
+
+void Reclaimer::leave_eviction() {
+  evicting_.fetch_sub(1);
+}
+
+void Reclaimer::before_fork() {
+  if (mode() != Mode::kSwap) return;
+  // Several threads may fork at a time; one goes first.
+  while (forking_.exchange(true)) os::yield();
+  while (evicting_.load() != 0) os::yield();
+  for (unsigned i = 0; i < files_.count; ++i) inherited_[i] = os::copy_descriptor(owner_, files_.files[i].fd());
+  if (device_ >= 0) inherited_[SwapFiles::kMost] = os::copy_descriptor(owner_, device_);
+}
+
+void Reclaimer::lock_for_fork() {
+  if (mode() != Mode::kSwap) return;
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
+  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].lock_for_fork();
+  // What the child may read is not written again.
+  if (SwapFile* file = files_.writer(); file != nullptr) static_cast<void>(file->freeze_locked());
+}
+
+void Reclaimer::unlock_for_fork() {
+  if (mode() != Mode::kSwap && !forking_.load()) return;
+  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].unlock_for_fork();
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->unlock_for_fork();
+}
+
+void Reclaimer::close_inherited() {
+  for (int& fd : inherited_) {
+    if (fd >= 0) os::close_descriptor(fd);
+    fd = -1;
+  }
+}
+
+void Reclaimer::after_fork_in_parent() {
+  if (mode() != Mode::kSwap) return;
+  close_inherited();
+  forking_.store(false);
+}
+
+// The child has its parent's pages, lists and compressed memory, but neither its threads nor its userfaultfds. Until
+// new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
+bool Reclaimer::after_fork_in_child() {
+  if (mode() != Mode::kSwap) return true;
+  evicting_.store(0);
+  for (Kswapd* each : kswapds_) {
+    if (each == nullptr) continue;
+    each->waiting.store(0);
+    each->waiting_pages.store(0);
+    each->fruitless.store(0);
+    each->asleep.store(false);
+  }
+  new (&request_mutex_) Mutex(LockRank::kLru);
+  requests_ = nullptr;
+  cpus_.clear();
+  cpus_.add();
+  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
+  ready_.store(0);
+  mode_.store(Mode::kPurge);
+  const bool started =
+      os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;
+  while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
+  close_inherited();
+  forking_.store(false);
+  return mode() == Mode::kSwap;
+}
+
+// -- looking ---------------------------------------------------------------------------------------------------------
+
+void Reclaimer::report_lost_page(const void* address) {
+  Line line;
+  line.text("weir: the page at ").pointer(address);
+  line.text(" could not be read back from swap; it is lost, and touching it raises SIGBUS\n");
+  // The program's standard error is in the program's descriptor table.
+  const int fd = os::copy_descriptor_of_program(2);
+  if (fd < 0) return;
+  line.write_to(fd);
+  os::close_descriptor(fd);
+}
+
+ReclaimStats Reclaimer::stats() {
+  ReclaimStats s;
+  note_peak();
+#define COUNTER(name, help) s.name = counters_.name.load(std::memory_order_relaxed);
+#include "reclaim/counters.def"
+#undef COUNTER
+  s.active = true;
+  s.mode = mode() == Mode::kSwap ? "swap" : mode() == Mode::kPurge ? "purge" : "off";
+  s.limit = limit_;
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    s.resident += nodes_[i]->zone().total();
+    s.standby += nodes_[i]->standby();
+    if (!policy_.zswap) continue;
+    s.zswap_pool += nodes_[i]->pool().pool_pages();
+    const ZswapStats pool = nodes_[i]->pool().stats();
+    s.zswap_stored += Pages(pool.stored);
+    s.zswap_bytes += pool.compressed_bytes;
+  }
+  s.resident_peak = Pages(peak_.load(std::memory_order_relaxed));
+  if (SwapFile* file = files_.writer(); file != nullptr) {
+    s.swap_used = Pages(file->stats().slots.used);
+    s.swap_total = Pages(file->capacity());
+  }
+  return s;
+}
+
+const char* Reclaimer::verify() {
+  if (mode() != Mode::kSwap) return nullptr;
+  while (forking_.exchange(true)) os::yield();
+  while (evicting_.load() != 0) os::yield();
+  const char* wrong = nullptr;
+  for (unsigned i = 0; i < nr_nodes_ && wrong == nullptr; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    wrong = nodes_[i]->verify();
+    if (wrong == nullptr && policy_.zswap) wrong = nodes_[i]->pool().verify();
+  }
+  forking_.store(false);
+  return wrong;
+}
+
+}  // namespace weir

@@ -1,0 +1,174 @@
+// Purpose: what keeps a process within its limit: the nodes that reclaim, the threads that do it (one kswapd a node,
+//          fault handlers), and the way allocating threads wait for memory.
+// Thread safety: any thread, unless a comment says otherwise. Set-up (init, add_node, start) by one thread.
+// Invariants: weir's threads have a descriptor table of their own, so that no program closes what they work with. They
+//             never touch arena memory. Without a limit nothing of this exists but the object itself.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+
+#include "base/lock.h"
+#include "config/options.h"
+#include "os/fault_inject.h"
+#include "os/service_thread.h"
+#include "reclaim/node.h"
+#include "reclaim/thread_cpus.h"
+
+namespace weir {
+
+class Reclaimer {
+ public:
+  using HandleFault = void (*)(Reclaimer&, NodeReclaim&, Pfn, Workbench&);
+
+  enum class Mode : uint8_t {
+    kOff,    // no limit
+    kPurge,  // a limit, but no way to see faults: unused memory is given back, pages stay
+    kSwap,   // pages are unmapped and come back on touch
+  };
+
+  Reclaimer() : request_mutex_(LockRank::kLru) {}
+  // Takes the options of a limit; no thread yet. `handle_fault` is STORY 2. False: there is no limit after all.
+  [[nodiscard]] bool init(const Options& options, HandleFault handle_fault);
+  Pages limit() const { return limit_; }
+  // Makes the reclaimer of a node, before its zone. `staging`: see NodeReclaim::init. Null: no memory.
+  [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, char* staging);
+  // Starts weir's threads and waits until they are ready; the mode is known then. From a thread of the program.
+  void start();
+  Mode mode() const { return mode_.load(std::memory_order_acquire); }
+  // Why the mode is no better, as -errno of what was refused; 0.
+  int refused() const { return refused_; }
+  // How the swap file could not be opened; null when it could or none was asked for.
+  const char* swap_problem() const { return swap_problem_; }
+
+  // -- allocation (STORY 1)
+  // Whether `count` more pages may be taken on the node; wakes kswapd when they bring it below its low watermark.
+  [[nodiscard]] bool may_take(Zone& zone, Pages count);
+  // Waits until reclaim made room for `count` pages; false when it cannot.
+  [[nodiscard]] bool wait_for_pages(NodeReclaim& node, Pages count);
+  // Makes the touches of a run's pages seen, so that it can be charged by them; false: it must be charged as a whole.
+  [[nodiscard]] bool watch(Zone& zone, Pfn first, Pages count);
+  // Runs from this many pages on are charged by what is touched of them: below, the faults would cost more than the
+  // memory is worth.
+  static constexpr uint64_t kWatchedRun = 1024;
+  void wake_kswapd(NodeId node);
+
+  // -- faults (STORY 2), on weir's threads
+  // Reclaims when the node has less than a fault needs.
+  void make_room(NodeReclaim& node, Pages count, Workbench& bench);
+  const char* zeros() const { return zeros_; }
+  void list_present(NodeReclaim& node, ClusterId c, Workbench& bench);
+  void drop(NodeReclaim& node, const SwapEntry* entries, unsigned count, Workbench& bench);
+  void report_lost_page(const void* address);
+
+  // -- threads of the program: where they run
+  ThreadCpus& cpus() { return cpus_; }
+
+  // -- fork: before the locks are taken, and after; in the child, `ok` false means that pages are lost
+  void before_fork();
+  void after_fork_in_parent();
+  [[nodiscard]] bool after_fork_in_child();
+  void lock_for_fork() WEIR_NO_TSA;
+  void unlock_for_fork() WEIR_NO_TSA;
+
+  ReclaimStats stats();
+  NodeReclaim* node(unsigned i) { return nodes_[i]; }
+  // Stops reclaim (evictions) as long as it is held, for tests and verify.
+  const char* verify();
+
+ private:
+  static constexpr unsigned kMostHandlers = Shards::kMost;
+  struct Handler {
+    Reclaimer* reclaimer = nullptr;
+    unsigned shard = 0;
+    int cpu = -1;
+    os::ServiceStack stack;
+    Workbench bench;
+  };
+
+  // One a node.
+  struct Kswapd {
+    Reclaimer* reclaimer = nullptr;
+    NodeReclaim* node = nullptr;
+    os::ServiceStack stack;
+    Workbench bench;
+    std::atomic<bool> asleep{false};
+    std::atomic<uint32_t> word{0};           // changes when there is something to do
+    std::atomic<uint32_t> progress{0};       // changes when pages were freed, or it gave up
+    std::atomic<uint32_t> waiting{0};        // threads that wait for pages
+    std::atomic<uint64_t> waiting_pages{0};  // and for how many
+    std::atomic<uint32_t> fruitless{0};      // rounds in a row that freed nothing
+    uint64_t stolen_before = 0;
+  };
+
+  static void first_kswapd_main(void* kswapd);
+  static void kswapd_main(void* kswapd);
+  static void handler_main(void* handler);
+  void run_first(Kswapd& kswapd);
+  [[noreturn]] void run_kswapd(Kswapd& kswapd);
+  bool start_kswapds();
+  Kswapd* first_kswapd() const;
+  void run_handler(Handler& handler);
+  void follow(Handler& handler, uint32_t thread);
+  bool set_up();
+  void keep_inherited();
+  void close_inherited();
+  int open_shards();
+  void open_swap_file();
+  bool start_handlers();
+  void run_requests();
+  Pages balance(Kswapd& kswapd);
+  static Pages goal(const Kswapd& kswapd);
+  void wake(Kswapd& kswapd);
+  Pages purge_surplus(NodeReclaim& node);
+  NodeReclaim* node_of(const void* address, Pfn& pfn);
+  bool enter_eviction();
+  void leave_eviction();
+  void note_peak();
+  void update_limit();
+  void note_stall(uint64_t us);
+
+  // -- constant after init
+  const Options* options_ = nullptr;
+  HandleFault handle_fault_ = nullptr;
+  ReclaimPolicy policy_;
+  Pages limit_{};
+  bool by_rss_ = false;
+  NodeReclaim* nodes_[kMaxNodes] = {};
+  unsigned nr_nodes_ = 0;
+  char* zeros_ = nullptr;
+
+  // -- set by start()
+  std::atomic<Mode> mode_{Mode::kOff};
+  std::atomic<uint32_t> ready_{0};
+  int refused_ = 0;
+  const char* swap_problem_ = nullptr;
+  Shards shards_;
+  SwapFiles files_;
+  os::FaultInjector faults_;
+  Handler* handlers_ = nullptr;
+  Kswapd* kswapds_[kMaxNodes] = {};
+  uint32_t owner_ = 0;  // a thread with weir's descriptor table
+  // Descriptors in the program's table, for the child of a fork: those of the files, then the device.
+  int inherited_[SwapFiles::kMost + 1];
+  int device_ = -1;
+
+  // -- at work
+  ThreadCpus cpus_;
+  ReclaimCounters counters_;
+  std::atomic<uint64_t> peak_{0};
+  std::atomic<uint32_t> evicting_{0};
+  std::atomic<bool> forking_{false};
+  Mutex request_mutex_;
+  struct Request {
+    NodeReclaim* node = nullptr;
+    Pfn first = 0;
+    Pages count{};
+    std::atomic<uint32_t> done{0};  // 1 yes, 2 no
+    Request* next = nullptr;
+  };
+  Request* requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
+};
+
+}  // namespace weir

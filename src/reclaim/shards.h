@@ -1,0 +1,30 @@
+// Purpose: the userfaultfds of the process. Each serves its stripes of every arena, so that threads which fault in
+//          different places are served by different handlers.
+// Thread safety: constant once open; in the child of a fork opened anew before anybody else runs.
+// Invariants: a stripe and its staging addresses belong to the same userfaultfd, because pages move only within one.
+#pragma once
+
+#include <cstdint>
+
+#include "reclaim/cluster.h"
+
+namespace weir {
+
+struct Shards {
+  static constexpr unsigned kMost = 64;
+  // Stripes are 16 MiB: small enough that the working sets of two threads lie in several, and large enough that
+  // registering splits an arena of 64 GiB into 4096 mappings, a sixteenth of what Linux allows a process.
+  static constexpr unsigned kStripeShift = 24 - kPageShift - kClusterShift;
+
+  unsigned count = 0;
+  int fds[kMost] = {};
+
+  // Asks a thread of weir's own to wake all who wait for a page; they look again.
+  std::atomic<bool> wake_wanted{false};
+  void ask_for_wake() { wake_wanted.store(true); }
+
+  unsigned shard_of(ClusterId c) const { return (c >> kStripeShift) % count; }
+  int fd_of(ClusterId c) const { return fds[shard_of(c)]; }
+};
+
+}  // namespace weir

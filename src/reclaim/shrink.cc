@@ -1,0 +1,95 @@
+// Which pages leave memory, and in which order (the part of NodeReclaim that decides it).
+//
+// Clusters age on one list. At its old end, pages that are active become inactive and stay for another round; inactive
+// ones are unmapped into Standby, which is what the accessed bit is elsewhere: a touch brings a page back, active. The
+// oldest standby pages are written out once Standby has more than its share (segmented FIFO: Turner, Levy, "Segmented
+// FIFO page replacement", 1981).
+#include "reclaim/node.h"
+
+namespace weir {
+namespace {
+
+// Clusters in a row that could neither be unmapped nor written before a round ends without result: as many as hold
+// 8 MiB, so that a region of locked memory is passed over.
+constexpr unsigned kMostFailures = 32;
+// From this share of its room on, the pool writes its oldest pages to the swap file, if there is one.
+constexpr uint64_t kPoolFullPercent = 90;
+
+}  // namespace
+
+Pages NodeReclaim::standby_target() const {
+  return Pages(zone_->managed().v * policy_.standby_percent / 100);
+}
+
+bool NodeReclaim::wants_standby_out(const ScanControl& sc) const {
+  const Pages now = standby();
+  return now.v != 0 && (sc.urgent || now > standby_target());
+}
+
+ClusterId NodeReclaim::pop_present() {
+  LockGuard guard(lists_mutex_);
+  for (uint32_t tries = present_.size(); tries != 0; --tries) {
+    const ClusterId c = present_.oldest();
+    present_.remove(map_, c);
+    if (own(c)) {
+      map_[c].listed.store(false, std::memory_order_relaxed);
+      return c;
+    }
+    present_.push(map_, c);
+  }
+  return kNoCluster;
+}
+
+ClusterId NodeReclaim::pop_standby() {
+  LockGuard guard(lists_mutex_);
+  for (uint32_t tries = standby_.size(); tries != 0; --tries) {
+    const ClusterId c = standby_.oldest();
+    standby_.remove(map_, c);
+    if (own(c)) {
+      map_[c].on_standby.store(false, std::memory_order_relaxed);
+      return c;
+    }
+    standby_.push(map_, c);
+  }
+  return kNoCluster;
+}
+
+// Gives a cluster up and puts it where its pages are.
+void NodeReclaim::relist(ClusterId c) {
+  Cluster& cluster = map_[c];
+  disown(c);
+  if ((zone_->resident_mask(c) & cluster.allocated.load() & ~cluster.standby.load()) != 0) list_present(c);
+  if (cluster.standby.load() == 0 && cluster.garbage.load() == 0) return;
+  LockGuard guard(lists_mutex_);
+  if (!cluster.on_standby.exchange(true, std::memory_order_relaxed)) standby_.push(map_, c);
+}
+
+void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
+  uint64_t budget = zone_->used().v >> sc.priority;
+  if (budget < kClusterPages) budget = kClusterPages;
+  const uint64_t scanned_before = sc.scanned.v, visited_before = sc.visited.v;
+  unsigned failures = 0;
+  while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
+    ClusterId c = wants_standby_out(sc) ? pop_standby() : kNoCluster;
+    const bool out = c != kNoCluster;
+    if (!out) {
+      if (sc.visited.v - visited_before >= budget) break;
+      c = pop_present();
+    }
+    if (c == kNoCluster) {
+      // Nothing is left to unmap: what is in Standby is the last resort.
+      if (sc.urgent || standby().v == 0) break;
+      sc.urgent = true;
+      continue;
+    }
+    const Pages done = out ? write_out(c, sc, bench) : unmap(c, sc);
+    if (out) sc.reclaimed += done;
+    failures = done.v == 0 ? failures + 1 : 0;
+    relist(c);
+  }
+  count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
+  if (policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.v * kPoolFullPercent)
+    sc.reclaimed += write_back_pool(bench);
+}
+
+}  // namespace weir

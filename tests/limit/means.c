@@ -1,0 +1,90 @@
+/* means.c: where the means for a limit are missing the program runs all the same, and is told so once, by one line: no
+ * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file. */
+// limit: cases=no_userfaultfd,no_threads,no_directory timeout=60 weir
+#include <grp.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "limit.h"
+
+enum { kUser = 64321 }; /* nobody else's, so that RLIMIT_NPROC counts this test alone */
+static struct Dataset data;
+
+static void become(unsigned user) {
+  CHECK(setgroups(0, NULL) == 0 && setgid(user) == 0 && setuid(user) == 0);
+}
+
+static int user_may_have_userfaultfd(void) {
+  int status;
+  pid_t child = fork();
+  if (child == 0) {
+    become(kUser);
+    _exit(syscall(SYS_userfaultfd, O_CLOEXEC) >= 0 || access("/dev/userfaultfd", R_OK | W_OK) == 0);
+  }
+  status = status_of(child);
+  CHECK(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+static void start_inside(void* name) {
+  char conf[256];
+  const char* swap = strcmp(name, "no_directory") == 0 ? "/nonexistent/directory" : getenv("LIMIT_SWAP");
+  snprintf(conf, sizeof conf, "limit=24M,swap=%s", swap);
+  if (strcmp(name, "no_threads") == 0) {
+    struct rlimit limit = {1, 1};
+    CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
+  }
+  if (strcmp(name, "no_directory") != 0) become(kUser);
+  exec_self("inside", conf);
+}
+
+/* Less than the limit must be had in any case; more may be refused, with ENOMEM. */
+static void inside(void) {
+  make_data(&data, 12 * MIB);
+  check_data(&data);
+  pid_t child = fork();
+  if (child == 0) {
+    check_data(&data);
+    _exit(0);
+  }
+  if (child > 0) {
+    expect_success(child);
+  } else {
+    CHECK(errno == EAGAIN);
+  }
+  for (int i = 0; i < 100; ++i) {
+    errno = 0;
+    char* more = malloc(MIB);
+    CHECK(more != NULL || errno == ENOMEM);
+    if (more != NULL) memset(more, i, MIB);
+    if (i % 4 == 0) free(more);
+  }
+  check_data(&data);
+  free_data(&data);
+  fprintf(stderr, "lived\n");
+}
+
+int main(int argc, char** argv) {
+  contract_begin(55);
+  CHECK(argc == 2);
+  if (strcmp(argv[1], "inside") == 0) {
+    inside();
+    return 0;
+  }
+  int needs_root = strcmp(argv[1], "no_directory") != 0;
+  if (needs_root && getuid() != 0) {
+    printf("skipped: only root can become somebody without rights\n");
+    return kSkip;
+  }
+  if (strcmp(argv[1], "no_userfaultfd") == 0 && user_may_have_userfaultfd()) {
+    printf("skipped: every user may have a userfaultfd here\n");
+    return kSkip;
+  }
+  struct ChildResult result = run_child(start_inside, argv[1]);
+  unsigned complaints = 0;
+  for (char* at = result.text; (at = strstr(at, "weir: ")) != NULL; ++at) ++complaints, *at = '>';
+  printf("status 0x%x, said: %s\n", (unsigned)result.status, result.text);
+  CHECK(exited_with(result.status, 0) && strstr(result.text, "lived\n") != NULL);
+  CHECK(complaints == 1);
+  return 0;
+}
