@@ -36,11 +36,11 @@ constexpr size_t kMostAddressSpace = size_t{1} << 45;
 bool Allocator::init(const AllocatorSetup& setup) {
   options_ = setup.options;
   topology_ = setup.topology;
-  if (setup.handle_fault != nullptr && (options_->limit != 0 || options_->rss_limit != 0)) {
+  if (setup.fault_story.handle_fault != nullptr && (options_->limit != 0 || options_->rss_limit != 0)) {
     void* memory = os::vm_map(align_up(sizeof(Reclaimer), kPageSize));
     if (memory == nullptr) return false;
     reclaimer_ = new (memory) Reclaimer();
-    if (!reclaimer_->init(*options_, setup.handle_fault)) reclaimer_ = nullptr;
+    if (!reclaimer_->init(*options_, setup.fault_story)) reclaimer_ = nullptr;
   }
   nr_nodes_ = options_->numa ? topology_->nr_nodes : 1;
   size_t capacity = setup.capacity.v != 0 ? bytes_of(setup.capacity) : static_cast<size_t>(options_->arena_size);

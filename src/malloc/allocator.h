@@ -37,10 +37,10 @@ struct BadPointer {
 struct AllocatorSetup {
   const Options* options = nullptr;
   const Topology* topology = nullptr;
-  bool bare = true;                               // try unmapped space first (see ArenaPlace)
-  uint64_t random = 0;                            // picks the place
-  Pages capacity{};                               // per node; 0: from the options and RLIMIT_AS
-  Reclaimer::HandleFault handle_fault = nullptr;  // STORY 2; null: a limit of the options is not kept
+  bool bare = true;        // try unmapped space first (see ArenaPlace)
+  uint64_t random = 0;     // picks the place
+  Pages capacity{};        // per node; 0: from the options and RLIMIT_AS
+  FaultStory fault_story;  // kFaultStory; empty: a limit of the options is not kept
 };
 
 // Sums over all nodes.

@@ -59,7 +59,7 @@ bool start() {
   // With the address mixed in, several copies of weir in one process (one linked, one preloaded) choose different
   // places.
   setup.random = os::process_random() ^ (reinterpret_cast<uintptr_t>(&allocator) >> kPageShift);
-  setup.handle_fault = handle_fault;
+  setup.fault_story = kFaultStory;
   if (!allocator.init(setup)) return false;
   has_key = pthread_key_create(&thread_end_key, on_thread_end) == 0;
   if (options.summary) start_ns = os::now_ns();

@@ -68,7 +68,11 @@ unsigned fill(const Fault& f, const char* content, unsigned pages) {
   size_t done = os::uffd_copy(f.node.uffd_of(f.c), f.address(), content, bytes, error);
   // A page that is there already was filled for another thread's fault on it.
   if (done == 0 && error == EEXIST) done = kPageSize;
-  if (done < kPageSize || error == EEXIST) os::uffd_wake(f.node.uffd_of(f.c), f.address(), kPageSize);
+  if (done < kPageSize || error == EEXIST) {
+    // A page that could not be taken away may still be protected.
+    static_cast<void>(os::uffd_write_protect(f.node.uffd_of(f.c), f.address(), kPageSize, false));
+    os::uffd_wake(f.node.uffd_of(f.c), f.address(), kPageSize);
+  }
   return static_cast<unsigned>(done >> kPageShift);
 }
 
@@ -124,19 +128,27 @@ void fill_zero(const Fault& f) {
   finish(f, pages);
 }
 
-// Pages from this one on whose content is in the same kind of place, claimed.
-uint64_t claim_swapped(const Fault& f, SwapEntry::Kind kind) {
+// Whether the page `i` behind the first can be brought in together with it: what was written to a file together lies
+// there side by side.
+bool lies_with(SwapEntry first, SwapEntry other, unsigned i) {
+  if (first.kind() != other.kind()) return false;
+  return first.kind() != SwapEntry::Kind::kFile || other.handle() == first.handle() + i;
+}
+
+// Pages from this one on whose content can be had with it, claimed.
+uint64_t claim_swapped(const Fault& f, SwapEntry first) {
   Workbench::Stream& stream = stream_of(f);
   const unsigned few = f.node.policy().most_readahead;
-  const unsigned most = stream.window >= few ? few * kSteadyFactor : few;
-  const unsigned window = window_of(f, stream, most < kClusterPages ? most : kClusterPages);
+  unsigned most = stream.window >= few ? few * kSteadyFactor : few;
+  if (most > Workbench::kReadPages) most = Workbench::kReadPages;
+  const unsigned window = window_of(f, stream, most);
   uint64_t run = f.bit;
   if (window > 1) {
     const uint64_t there = f.cluster.swapped.load() & ~f.cluster.busy.load();
-    uint64_t mine = f.bit | f.node.claim(f.c, run_from(there | f.bit, f.index, window) & ~f.bit);
+    const uint64_t mine = f.bit | f.node.claim(f.c, run_from(there | f.bit, f.index, window) & ~f.bit);
     run = run_from(mine & f.cluster.swapped.load(), f.index, window);
-    for (unsigned i = f.index; i < kClusterPages && (run >> i & 1) != 0; ++i)
-      if (f.node.entry(f.pfn + i - f.index).kind() != kind) run = run_from(run, f.index, i - f.index);
+    for (unsigned i = 1; i < pages_in(run); ++i)
+      if (!lies_with(first, f.node.entry(f.pfn + i), i)) run = run_from(run, f.index, i);
     if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
     count(f.node.counters().swap_ra, pages_in(run) - 1);
   }
@@ -152,23 +164,21 @@ void poison(const Fault& f, uint64_t claimed) {
     count(f.node.counters().swap_read_error);
     f.reclaimer.report_lost_page(f.address());
   }
-  os::uffd_poison(f.node.uffd_of(f.c), f.address(), kPageSize);
+  // Before Linux 6.6 a page cannot be poisoned; it is made inaccessible instead, and the signal is SIGSEGV.
+  if (os::uffd_poison(f.node.uffd_of(f.c), f.address(), kPageSize) < 0)
+    static_cast<void>(os::vm_protect_none(f.address(), kPageSize));
   f.node.release(f.c, claimed);
 }
 
-void swap_in(const Fault& f) {
-  const SwapEntry::Kind kind = f.node.entry(f.pfn).kind();
-  const uint64_t pages = claim_swapped(f, kind);
-  const unsigned wanted = static_cast<unsigned>(pages_in(pages));
-  SwapEntry entries[kClusterPages];
-  for (unsigned i = 0; i < wanted; ++i) entries[i] = f.node.entry(f.pfn + i);
-  // First, because reclaim uses the bench too.
-  f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
-  const unsigned loaded = f.node.load_many(entries, wanted, f.bench);
+// Maps the first `loaded` of the claimed pages, whose content is at `content`.
+void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* content) {
   if (loaded == 0) return poison(f, pages);
+  const SwapEntry::Kind kind = f.node.entry(f.pfn).kind();
+  SwapEntry entries[kClusterPages];
+  for (unsigned i = 0; i < loaded; ++i) entries[i] = f.node.entry(f.pfn + i);
   const uint64_t there = run_from(pages, f.index, loaded);
   const uint64_t charged = f.node.zone().charge(f.c, there);
-  const unsigned filled = fill(f, f.bench.pages, loaded);
+  const unsigned filled = fill(f, content, loaded);
   const uint64_t back = filled == 0 ? 0 : run_from(there, f.index, filled);
   f.node.zone().uncharge(f.c, charged & ~back);
   count(f.node.counters().pgmajfault);
@@ -183,20 +193,55 @@ void swap_in(const Fault& f) {
   f.reclaimer.drop(f.node, entries, filled, f.bench);
 }
 
+void swap_in(const Fault& f) {
+  const SwapEntry first = f.node.entry(f.pfn);
+  const uint64_t pages = claim_swapped(f, first);
+  const unsigned wanted = static_cast<unsigned>(pages_in(pages));
+  // First, because reclaim uses the bench too.
+  f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
+  // Other faults are not held up by a disk.
+  if (first.kind() == SwapEntry::Kind::kFile && f.bench.start_read(f.node.files(), f.node, f.pfn, wanted, first))
+    return;
+  SwapEntry entries[kClusterPages];
+  for (unsigned i = 0; i < wanted; ++i) entries[i] = f.node.entry(f.pfn + i);
+  bring_back(f, pages, f.node.load_many(entries, wanted, f.bench), f.bench.pages);
+}
+
+Fault fault_at(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench) {
+  const ClusterId c = cluster_of(pfn);
+  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn)};
+}
+
 }  // namespace
 
 void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench) {
-  const ClusterId c = cluster_of(pfn);
-  const Fault f = {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn)};
+  const Fault f = fault_at(reclaimer, node, pfn, bench);
   count(node.counters().pgfault);
   // The page becomes ours, or stays its owner's, who then wakes the thread that waits.
-  while (node.claim(c, f.bit) == 0) {
+  while (node.claim(f.c, f.bit) == 0) {
     f.cluster.wanted.fetch_or(f.bit);
     if ((f.cluster.busy.load() & f.bit) != 0) return;
   }
   if ((f.cluster.standby.load() & f.bit) != 0) return fill_standby(f);
   if ((f.cluster.swapped.load() & f.bit) != 0) return swap_in(f);
   fill_zero(f);
+}
+
+void finish_reads(Reclaimer& reclaimer, Workbench& bench) {
+  for (SwapQueue& queue : bench.queues) {
+    if (!queue.is_open() || queue.pending() == 0) continue;
+    SwapQueue::Completion done[Workbench::kReads];
+    const unsigned finished = queue.poll(done, Workbench::kReads);
+    for (unsigned i = 0; i < finished; ++i) {
+      Workbench::Read& read = bench.reads[done[i].cookie];
+      const Fault f = fault_at(reclaimer, *read.node, read.pfn, bench);
+      const uint64_t bad = done[i].result != IoResult::kOk && done[i].bad_mask == 0 ? 1 : done[i].bad_mask;
+      const unsigned good = bad == 0 ? read.count : static_cast<unsigned>(std::countr_zero(bad));
+      const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);
+      bring_back(f, pages, good < read.count ? good : read.count, bench.buffer_of(read));
+      read.node = nullptr;
+    }
+  }
 }
 
 }  // namespace weir

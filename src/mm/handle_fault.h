@@ -8,5 +8,9 @@
 namespace weir {
 
 void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench);
+// Goes on with the faults whose pages have been read from a file meanwhile.
+void finish_reads(Reclaimer& reclaimer, Workbench& bench);
+
+inline constexpr FaultStory kFaultStory = {handle_fault, finish_reads};
 
 }  // namespace weir

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <time.h>
 
 #include <cstdint>
 #include <cstring>
@@ -44,6 +46,29 @@ int open_directory(const char* path) {
 
 int open_read_write(const char* path) {
   return static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg(path), O_RDWR | O_CLOEXEC | O_NOCTTY, 0));
+}
+
+void set_nonblocking(int fd) {
+  const long flags = syscall6(SYS_fcntl, fd, F_GETFL);
+  if (flags >= 0) syscall6(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+void wait_readable(const int* fds, unsigned count) {
+  constexpr unsigned kMost = 16;
+  struct pollfd set[kMost];
+  if (count > kMost) count = kMost;
+  for (unsigned i = 0; i < count; ++i) set[i] = {fds[i], POLLIN, 0};
+  syscall6(SYS_ppoll, as_arg(set), count, 0, 0, 0);
+}
+
+bool make_pipe(int ends[2]) {
+  return syscall6(SYS_pipe2, as_arg(ends), O_CLOEXEC | O_NONBLOCK) == 0;
+}
+
+bool is_hung_up(int fd) {
+  struct pollfd one = {fd, 0, 0};
+  const struct timespec at_once = {0, 0};
+  return syscall6(SYS_ppoll, as_arg(&one), 1, as_arg(&at_once), 0, 0) > 0 && (one.revents & POLLHUP) != 0;
 }
 
 void close_descriptor(int fd) {

@@ -14,6 +14,14 @@ namespace weir::os {
 [[nodiscard]] int open_directory_at(int directory, const char* path);
 // Opens a file or device for reading and writing, close-on-exec; a negative result is -errno.
 [[nodiscard]] int open_read_write(const char* path);
+// Reads and writes that would wait fail with EAGAIN from now on.
+void set_nonblocking(int fd);
+// Waits until one of the descriptors (at most 16) can be read, or a signal comes.
+void wait_readable(const int* fds, unsigned count);
+// Makes a pipe: ends[0] reads without waiting, ends[1] writes; false when there are no descriptors left.
+[[nodiscard]] bool make_pipe(int ends[2]);
+// True when nobody can write to the pipe any more.
+[[nodiscard]] bool is_hung_up(int fd);
 void close_descriptor(int fd);
 
 // Reads up to `capacity` bytes of the file (a path relative to `directory`) into `buffer`; no NUL is added. Returns the

@@ -123,9 +123,9 @@ long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect) {
   return request(uffd, UFFDIO_WRITEPROTECT, &w);
 }
 
-void uffd_poison(int uffd, void* address, size_t bytes) {
+long uffd_poison(int uffd, void* address, size_t bytes) {
   PoisonRequest p = {address_of(address), bytes, 0, 0};
-  request(uffd, kIoctlPoison, &p);
+  return request(uffd, kIoctlPoison, &p);
 }
 
 void uffd_wake(int uffd, void* address, size_t bytes) {

@@ -32,7 +32,7 @@ struct UffdFeatures {
 // Write-protects or not; whoever waits for the pages is woken when protection ends.
 [[nodiscard]] long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect);
 // From now on a touch of these missing pages raises SIGBUS (Linux 6.6); who waits for them is woken.
-void uffd_poison(int uffd, void* address, size_t bytes);
+[[nodiscard]] long uffd_poison(int uffd, void* address, size_t bytes);
 void uffd_wake(int uffd, void* address, size_t bytes);
 
 struct UffdFault {

@@ -3,6 +3,7 @@
 // their staging addresses, which nobody else changes; a page is busy only while it is moved or its state changes.
 #include <errno.h>
 #include <bit>
+#include <cstring>
 
 #include "os/uffd.h"
 #include "os/vm.h"
@@ -65,12 +66,30 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
   return stay;
 }
 
+// The way of kernels that cannot move pages: what is written to the pages waits while they are copied.
+uint64_t NodeReclaim::copy_run_out(ClusterId c, unsigned first, unsigned end) {
+  const Pfn base = c * kClusterPages;
+  char* from = zone_->address(base + first);
+  const size_t bytes = (end - first) * kPageSize;
+  const uint64_t there = os::vm_resident_mask(zone_->address(base), kClusterPages) & run_mask({first, end});
+  if (os::uffd_write_protect(uffd_of(c), from, bytes, true) < 0) return there;
+  for (uint64_t left = there; left != 0; left &= left - 1) {
+    const unsigned i = static_cast<unsigned>(std::countr_zero(left));
+    memcpy(staging_address(base + i), zone_->address(base + i), kPageSize);
+  }
+  if (os::vm_purge(from, bytes)) return 0;
+  // Locked memory stays; the copies are dropped with the next garbage.
+  static_cast<void>(os::uffd_write_protect(uffd_of(c), from, bytes, false));
+  static_cast<void>(os::vm_purge(staging_address(base + first), bytes));
+  return there;
+}
+
 // Moves claimed pages to staging. Returns those that are there afterwards; pages that never had memory are counted no
 // more.
 uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
   uint64_t stay = 0;
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
-    stay |= move_run_out(c, run.first, run.end);
+    stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run.first, run.end);
   const uint64_t there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages;
   if (stay != 0) {
     // Tried again when their turn comes; until then they are as good as active.

@@ -4,6 +4,7 @@
 
 #include "base/port.h"
 #include "os/env.h"
+#include "os/file.h"
 #include "os/proc.h"
 #include "os/uffd.h"
 #include "reclaim/reclaimer.h"
@@ -45,20 +46,34 @@ void Reclaimer::follow(Handler& handler, uint32_t thread) {
   if (os::run_on_cpu(static_cast<unsigned>(cpu))) handler.cpu = cpu;
 }
 
+void Reclaimer::wait_for_fault_or_read(Handler& handler) {
+  int fds[SwapFiles::kMost + 1] = {shards_.fds[handler.shard]};
+  unsigned count = 1;
+  for (const SwapQueue& queue : handler.bench.queues)
+    if (queue.is_open() && queue.pending() != 0) fds[count++] = queue.fd();
+  os::wait_readable(fds, count);
+}
+
 void Reclaimer::run_handler(Handler& handler) {
   constexpr unsigned kMost = 16;
   os::UffdFault faults[kMost];
   for (;;) {
     const int got = os::uffd_read(shards_.fds[handler.shard], faults, kMost);
-    if (got == -EINTR || got == -EAGAIN) continue;
+    if (got == -EAGAIN) {
+      wait_for_fault_or_read(handler);
+      story_.finish_reads(*this, handler.bench);
+      continue;
+    }
+    if (got == -EINTR) continue;
     if (got < 0) return;
     for (int i = 0; i < got; ++i) {
       Pfn pfn = 0;
       NodeReclaim* node = node_of(faults[i].address, pfn);
       if (node == nullptr) continue;
       if (i == 0) follow(handler, faults[i].thread);
-      handle_fault_(*this, *node, pfn, handler.bench);
+      story_.handle_fault(*this, *node, pfn, handler.bench);
     }
+    story_.finish_reads(*this, handler.bench);
   }
 }
 
@@ -85,6 +100,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     if (shards_.wake_wanted.exchange(false))
       for (unsigned i = 0; i < nr_nodes_; ++i)
         if (nodes_[i] != nullptr) nodes_[i]->wake_all();
+    if (&kswapd == first_kswapd()) thaw_children();
     update_limit();
     const Zone& zone = kswapd.node->zone();
     const Pages freed = balance(kswapd);
@@ -253,6 +269,12 @@ void Reclaimer::run_requests() {
   while (list != nullptr) {
     Request& request = *list;
     list = list->next;
+    if (request.count.v == 0) {
+      adopt_child();
+      request.done.store(1, std::memory_order_release);
+      port::futex_wake(request.done, 1);
+      continue;
+    }
     bool ok = true;
     const uint32_t last = static_cast<uint32_t>((request.first + request.count.v - 1) / kPageblockPages);
     for (uint32_t block = request.first / kPageblockPages; ok && block <= last; ++block) ok = request.node->arm(block);
@@ -272,12 +294,16 @@ bool Reclaimer::watch(Zone& zone, Pfn first, Pages count) {
   request.node = node;
   request.first = first;
   request.count = count;
+  return ask(request, zone.node());
+}
+
+bool Reclaimer::ask(Request& request, NodeId node) {
   {
     LockGuard guard(request_mutex_);
     request.next = requests_;
     requests_ = &request;
   }
-  wake_kswapd(zone.node());
+  wake_kswapd(node);
   while (request.done.load(std::memory_order_acquire) == 0) port::futex_wait(request.done, 0);
   return request.done.load() == 1;
 }

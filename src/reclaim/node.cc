@@ -31,6 +31,27 @@ bool Workbench::init(Codec codec) {
   return pages != nullptr && compressor.init(codec);
 }
 
+bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first) {
+  SwapQueue& queue = queues[first.file()];
+  if (!queue.is_open() && !queue.open(files.of(first))) return false;
+  if (read_pages == nullptr) read_pages = static_cast<char*>(os::vm_map(kReads * kReadPages * kPageSize));
+  if (!queue.asynchronous() || read_pages == nullptr) return false;
+  for (Read& read : reads) {
+    if (read.node != nullptr) continue;
+    read = {&node, pfn, count, first.file()};
+    if (queue.submit_read(first.slot(), count, buffer_of(read), static_cast<uint64_t>(&read - reads))) return true;
+    read.node = nullptr;
+    return false;
+  }
+  return false;
+}
+
+void Workbench::abandon_reads() {
+  for (SwapQueue& queue : queues)
+    if (queue.is_open()) queue.abandon(false);
+  for (Read& read : reads) read.node = nullptr;
+}
+
 bool NodeReclaim::init(Pages capacity, char* staging, const ReclaimPolicy& policy, Shards& shards, SwapFiles& files,
                        ReclaimCounters& counters) {
   staging_ = staging;
@@ -144,14 +165,11 @@ void NodeReclaim::wake_all() {
 
 unsigned NodeReclaim::load_many(const SwapEntry* entries, unsigned count, Workbench& bench) {
   if (entries[0].kind() == SwapEntry::Kind::kFile) {
-    // What was written together lies together; the rest is left for its own faults.
-    unsigned together = 1;
-    while (together < count && entries[together].handle() == entries[0].handle() + together) ++together;
     uint64_t bad = 0;
-    const IoResult result = files_->of(entries[0]).read(entries[0].slot(), together, bench.pages, bad);
+    const IoResult result = files_->of(entries[0]).read(entries[0].slot(), count, bench.pages, bad);
     if (result != IoResult::kOk && bad == 0) return 0;
     const unsigned good = bad == 0 ? kClusterPages : static_cast<unsigned>(std::countr_zero(bad));
-    return good < together ? good : together;
+    return good < count ? good : count;
   }
   if (entries[0].kind() != SwapEntry::Kind::kZswap) return 0;
   for (unsigned i = 0; i < count; ++i)
@@ -216,8 +234,9 @@ bool NodeReclaim::register_pageblock(uint32_t pageblock) {
   const ClusterId c = pageblock * kClustersPerPageblock;
   const size_t bytes = kPageblockPages * kPageSize;
   const int fd = uffd_of(c);
-  return os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) >= 0 &&
-         os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, false) >= 0;
+  // Pages move between addresses of the same userfaultfd only.
+  if (shards_->move && os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) < 0) return false;
+  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, !shards_->move) >= 0;
 }
 
 const char* NodeReclaim::verify() {

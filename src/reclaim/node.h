@@ -16,6 +16,7 @@
 #include "reclaim/shards.h"
 #include "swap/compressor.h"
 #include "swap/swap_files.h"
+#include "swap/swap_queue.h"
 #include "swap/zswap_pool.h"
 
 namespace weir {
@@ -41,8 +42,21 @@ struct Workbench {
     unsigned window = 1;  // pages that were
   };
 
+  // Reads of the swap files that are under way; their pages stay busy.
+  static constexpr unsigned kReads = 8;
+  static constexpr unsigned kReadPages = 32;
+  struct Read {
+    NodeReclaim* node = nullptr;  // null: free
+    Pfn pfn = 0;
+    unsigned count = 0;
+    unsigned file = 0;
+  };
+
   Compressor compressor;
-  char* pages = nullptr;  // kClusterPages pages of buffer
+  char* pages = nullptr;       // kClusterPages pages of buffer
+  char* read_pages = nullptr;  // kReadPages for each read
+  Read reads[kReads];
+  SwapQueue queues[SwapFiles::kMost];
   Stream streams[kStreams];
   unsigned oldest_stream = 0;
   // What could not be finished while the process was forking, because its lock was held.
@@ -53,6 +67,11 @@ struct Workbench {
   unsigned nr_late_drops = 0, nr_late_lists = 0;
 
   [[nodiscard]] bool init(Codec codec);
+  char* buffer_of(const Read& read) { return read_pages + (&read - reads) * (kReadPages * kPageSize); }
+  // Starts reading pages that lie in the same file side by side; false: read them at once instead.
+  [[nodiscard]] bool start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first);
+  // In the child of a fork: what was under way is the parent's.
+  void abandon_reads();
 };
 
 // One attempt at freeing pages (kernel: struct scan_control).
@@ -80,6 +99,7 @@ class NodeReclaim {
   // -- page by page, for the fault handler (mm/handle_fault.cc)
   Cluster& cluster(ClusterId c) const { return map_[c]; }
   SwapEntry& entry(Pfn pfn) const { return map_.entry(pfn); }
+  SwapFiles& files() const { return *files_; }
   // Takes the busy bits of those pages that nobody else has; returns them.
   uint64_t claim(ClusterId c, uint64_t pages);
   // Gives them back and wakes who touched them meanwhile.
@@ -92,8 +112,8 @@ class NodeReclaim {
   void leave_swap(ClusterId c, uint64_t pages);
   // Standby pages were copied back to their addresses: their staging memory is of no use any more.
   void leave_standby(ClusterId c, uint64_t pages);
-  // Reads the content of swapped pages, all in the same kind of place, into the bench's buffer; returns how many of
-  // them, from the first on, could be read.
+  // Reads the content of swapped pages, compressed ones or slots side by side, into the bench's buffer; returns how
+  // many of them, from the first on, could be read.
   [[nodiscard]] unsigned load_many(const SwapEntry* entries, unsigned count, Workbench& bench);
   // Wakes whoever waits for a page of the accessible arena.
   void wake_all();
@@ -144,6 +164,7 @@ class NodeReclaim {
   Pages unmap(ClusterId c, ScanControl& sc);
   uint64_t move_out(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
+  uint64_t copy_run_out(ClusterId c, unsigned first, unsigned end);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench);
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);

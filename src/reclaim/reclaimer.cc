@@ -29,10 +29,9 @@ T* map_new() {
 
 }  // namespace
 
-bool Reclaimer::init(const Options& options, HandleFault handle_fault) {
+bool Reclaimer::init(const Options& options, FaultStory story) {
   options_ = &options;
-  for (int& fd : inherited_) fd = -1;
-  handle_fault_ = handle_fault;
+  story_ = story;
   const auto resolve = [](uint64_t wanted) { return wanted == kCgroupLimit ? os::cgroup_memory_limit() : wanted; };
   uint64_t bytes = resolve(options.limit);
   if (const uint64_t rss = resolve(options.rss_limit); rss != 0 && (bytes == 0 || rss < bytes)) {
@@ -47,8 +46,7 @@ bool Reclaimer::init(const Options& options, HandleFault handle_fault) {
   policy_.most_readahead = 1u << options.page_cluster;
   const Pages wanted(options.zswap_max >> kPageShift);
   // Where there is no file, compressed memory is all there is: then an eighth is left for pages in use.
-  const bool file = !options.swap.empty() && options.swap.view() != "none";
-  policy_.zswap_max = wanted.v == 0 ? Pages(file ? limit_.v / 2 : limit_.v - limit_.v / 8) : wanted;
+  policy_.zswap_max = wanted.v == 0 ? Pages(wants_file() ? limit_.v / 2 : limit_.v - limit_.v / 8) : wanted;
   if (policy_.zswap_max > limit_) policy_.zswap_max = limit_;
   mode_.store(Mode::kPurge, std::memory_order_relaxed);
   return true;
@@ -80,16 +78,22 @@ int Reclaimer::open_shards() {
   shards_.count = 0;
   for (unsigned i = 0; i < wanted; ++i) {
     os::UffdFeatures features;
-    const int fd = os::uffd_open(device_, features);
+    const int fd = os::uffd_open(held_.device, features);
     if (fd < 0) return shards_.count == 0 ? fd : 0;
-    if (!features.move) return -EOPNOTSUPP;
+    shards_.move = features.move;
+    if (!features.move && !(options_->swap_without_move && features.write_protect)) {
+      os::close_descriptor(fd);
+      return -EOPNOTSUPP;
+    }
+    // A handler that also waits for reads must not block on one of the two.
+    if (wants_file()) os::set_nonblocking(fd);
     shards_.fds[shards_.count++] = fd;
   }
   return 0;
 }
 
 void Reclaimer::open_swap_file() {
-  if (options_->swap.empty() || options_->swap.view() == "none") return;
+  if (!wants_file()) return;
   if (!options_->swap_fault.empty() && faults_.parse(options_->swap_fault.view())) {
     swap_problem_ = "swap_fault is not a list of faults";
     return;
@@ -121,6 +125,7 @@ bool Reclaimer::start_handlers() {
     handler.reclaimer = this;
     handler.shard = i;
     handler.cpu = -1;
+    handler.bench.abandon_reads();
     if (os::start_service_thread(handler.stack, os::FileTable::kShared, handler_main, &handler) < 0) return false;
   }
   return true;
@@ -128,24 +133,26 @@ bool Reclaimer::start_handlers() {
 
 // Of all descriptors, those that were handed over stay.
 void Reclaimer::keep_inherited() {
-  int kept[SwapFiles::kMost + 1];
+  int kept[2 * SwapFiles::kMost + 1];
   unsigned count = 0;
-  for (const int fd : inherited_) {
-    if (fd < 0) continue;
+  const auto keep = [&](int fd) {
+    if (fd < 0) return;
     unsigned at = count++;
     for (; at != 0 && kept[at - 1] > fd; --at) kept[at] = kept[at - 1];
     kept[at] = fd;
-  }
+  };
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i) keep(inherited_.files[i]), keep(inherited_.lifelines[i]);
+  keep(inherited_.device);
   os::close_all_descriptors_but(kept, count);
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(inherited_[i]);
-  device_ = inherited_[SwapFiles::kMost];
+  held_ = inherited_;
+  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(held_.files[i]);
 }
 
 bool Reclaimer::set_up() {
   // A child of a fork has what its parent handed to it, and goes on with that.
   const bool again = zeros_ != nullptr;
   keep_inherited();
-  if (device_ < 0) device_ = os::open_read_write("/dev/userfaultfd");
+  if (held_.device < 0) held_.device = os::open_read_write("/dev/userfaultfd");
   refused_ = open_shards();
   if (refused_ != 0) return false;
   open_swap_file();
@@ -195,6 +202,12 @@ void Reclaimer::start() {
     return;
   }
   while (ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
+  if (files_.count == 0) return;
+  // A child of a fork will need the file.
+  const int copy = os::copy_descriptor(owner_, files_.files[0].fd());
+  if (copy >= 0) return os::close_descriptor(copy);
+  files_.count = 0;
+  swap_problem_ = "a swap file needs Linux 6.9, with descriptors that can be handed to children";
 }
 
 // -- fork ------------------------------------------------------------------------------------------------------------
@@ -215,8 +228,19 @@ void Reclaimer::before_fork() {
   // Several threads may fork at a time; one goes first.
   while (forking_.exchange(true)) os::yield();
   while (evicting_.load() != 0) os::yield();
-  for (unsigned i = 0; i < files_.count; ++i) inherited_[i] = os::copy_descriptor(owner_, files_.files[i].fd());
-  if (device_ >= 0) inherited_[SwapFiles::kMost] = os::copy_descriptor(owner_, device_);
+  for (unsigned i = 0; i < files_.count; ++i) {
+    inherited_.files[i] = os::copy_descriptor(owner_, files_.files[i].fd());
+    if (held_.lifelines[i] >= 0) inherited_.lifelines[i] = os::copy_descriptor(owner_, held_.lifelines[i]);
+  }
+  if (held_.device >= 0) inherited_.device = os::copy_descriptor(owner_, held_.device);
+  // A file that holds nothing is nothing to the child.
+  SwapFile* file = files_.writer();
+  freezes_ = file != nullptr && file->stats().slots.used != 0;
+  int ends[2];
+  if (freezes_ && os::make_pipe(ends)) {
+    lifeline_end_ = ends[0];
+    inherited_.lifelines[files_.count - 1] = ends[1];
+  }
 }
 
 void Reclaimer::lock_for_fork() {
@@ -225,7 +249,7 @@ void Reclaimer::lock_for_fork() {
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].lock_for_fork();
   // What the child may read is not written again.
-  if (SwapFile* file = files_.writer(); file != nullptr) static_cast<void>(file->freeze_locked());
+  if (freezes_) fork_number_ = files_.writer()->freeze_locked();
 }
 
 void Reclaimer::unlock_for_fork() {
@@ -236,16 +260,43 @@ void Reclaimer::unlock_for_fork() {
 }
 
 void Reclaimer::close_inherited() {
-  for (int& fd : inherited_) {
+  const auto close = [](int& fd) {
     if (fd >= 0) os::close_descriptor(fd);
     fd = -1;
-  }
+  };
+  for (int& fd : inherited_.files) close(fd);
+  for (int& fd : inherited_.lifelines) close(fd);
+  close(inherited_.device);
+  close(lifeline_end_);
 }
 
 void Reclaimer::after_fork_in_parent() {
   if (mode() != Mode::kSwap) return;
+  if (lifeline_end_ >= 0) {
+    Request request;
+    static_cast<void>(ask(request, first_kswapd()->node->zone().node()));
+  }
   close_inherited();
   forking_.store(false);
+}
+
+// On kswapd: keeps the reading end of the pipe to the child that was just made.
+void Reclaimer::adopt_child() {
+  for (Child& child : children_) {
+    if (child.lifeline >= 0) continue;
+    child = {os::copy_descriptor_of_program(lifeline_end_), fork_number_};
+    return;
+  }
+}
+
+// The pipes have no writers left once the child, and whoever inherited its files, is gone.
+void Reclaimer::thaw_children() {
+  for (Child& child : children_) {
+    if (child.lifeline < 0 || !os::is_hung_up(child.lifeline)) continue;
+    os::close_descriptor(child.lifeline);
+    child.lifeline = -1;
+    if (SwapFile* file = files_.writer(); file != nullptr) file->thaw(child.fork);
+  }
 }
 
 // The child has its parent's pages, lists and compressed memory, but neither its threads nor its userfaultfds. Until
@@ -265,6 +316,7 @@ bool Reclaimer::after_fork_in_child() {
   cpus_.clear();
   cpus_.add();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
+  for (Child& child : children_) child.lifeline = -1;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
   ready_.store(0);

@@ -18,10 +18,16 @@
 
 namespace weir {
 
+class Reclaimer;
+
+// STORY 2, which lies above this room.
+struct FaultStory {
+  void (*handle_fault)(Reclaimer&, NodeReclaim&, Pfn, Workbench&) = nullptr;
+  void (*finish_reads)(Reclaimer&, Workbench&) = nullptr;
+};
+
 class Reclaimer {
  public:
-  using HandleFault = void (*)(Reclaimer&, NodeReclaim&, Pfn, Workbench&);
-
   enum class Mode : uint8_t {
     kOff,    // no limit
     kPurge,  // a limit, but no way to see faults: unused memory is given back, pages stay
@@ -29,8 +35,8 @@ class Reclaimer {
   };
 
   Reclaimer() : request_mutex_(LockRank::kLru) {}
-  // Takes the options of a limit; no thread yet. `handle_fault` is STORY 2. False: there is no limit after all.
-  [[nodiscard]] bool init(const Options& options, HandleFault handle_fault);
+  // Takes the options of a limit; no thread yet. False: there is no limit after all.
+  [[nodiscard]] bool init(const Options& options, FaultStory story);
   Pages limit() const { return limit_; }
   // Makes the reclaimer of a node, before its zone. `staging`: see NodeReclaim::init. Null: no memory.
   [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, char* staging);
@@ -102,6 +108,14 @@ class Reclaimer {
     uint64_t stolen_before = 0;
   };
 
+  struct Request {
+    NodeReclaim* node = nullptr;
+    Pfn first = 0;
+    Pages count{};                  // 0: adopt the child's lifeline
+    std::atomic<uint32_t> done{0};  // 1 yes, 2 no
+    Request* next = nullptr;
+  };
+
   static void first_kswapd_main(void* kswapd);
   static void kswapd_main(void* kswapd);
   static void handler_main(void* handler);
@@ -111,13 +125,19 @@ class Reclaimer {
   Kswapd* first_kswapd() const;
   void run_handler(Handler& handler);
   void follow(Handler& handler, uint32_t thread);
+  void wait_for_fault_or_read(Handler& handler);
   bool set_up();
+  bool wants_file() const { return !options_->swap.empty() && options_->swap.view() != "none"; }
   void keep_inherited();
   void close_inherited();
+  void adopt_child();
+  void thaw_children();
   int open_shards();
   void open_swap_file();
   bool start_handlers();
   void run_requests();
+  // Has a request done by the node's kswapd; true when it could be.
+  bool ask(Request& request, NodeId node);
   Pages balance(Kswapd& kswapd);
   static Pages goal(const Kswapd& kswapd);
   void wake(Kswapd& kswapd);
@@ -131,7 +151,7 @@ class Reclaimer {
 
   // -- constant after init
   const Options* options_ = nullptr;
-  HandleFault handle_fault_ = nullptr;
+  FaultStory story_;
   ReclaimPolicy policy_;
   Pages limit_{};
   bool by_rss_ = false;
@@ -150,9 +170,28 @@ class Reclaimer {
   Handler* handlers_ = nullptr;
   Kswapd* kswapds_[kMaxNodes] = {};
   uint32_t owner_ = 0;  // a thread with weir's descriptor table
-  // Descriptors in the program's table, for the child of a fork: those of the files, then the device.
-  int inherited_[SwapFiles::kMost + 1];
-  int device_ = -1;
+  // What the child of a fork gets: a descriptor of each file, for each the writing end of a pipe by whose end the
+  // file's owner sees that nobody reads it any more, and the device.
+  struct Legacy {
+    int files[SwapFiles::kMost];
+    int lifelines[SwapFiles::kMost];
+    int device = -1;
+    Legacy() {
+      for (unsigned i = 0; i < SwapFiles::kMost; ++i) files[i] = lifelines[i] = -1;
+    }
+  };
+  Legacy held_;               // in weir's table
+  Legacy inherited_;          // copies in the program's, around a fork
+  int lifeline_end_ = -1;     // the reading end of the pipe for the child that is being made
+  uint64_t fork_number_ = 0;  // of the file's frozen slots
+  bool freezes_ = false;
+  struct Child {
+    int lifeline = -1;  // in weir's table
+    uint64_t fork = 0;
+  };
+  // Children that may still read the file; more at a time than that keep their slots for ever.
+  static constexpr unsigned kMostChildren = 64;
+  Child children_[kMostChildren];
 
   // -- at work
   ThreadCpus cpus_;
@@ -161,13 +200,6 @@ class Reclaimer {
   std::atomic<uint32_t> evicting_{0};
   std::atomic<bool> forking_{false};
   Mutex request_mutex_;
-  struct Request {
-    NodeReclaim* node = nullptr;
-    Pfn first = 0;
-    Pages count{};
-    std::atomic<uint32_t> done{0};  // 1 yes, 2 no
-    Request* next = nullptr;
-  };
   Request* requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
 };
 

@@ -18,6 +18,9 @@ struct Shards {
 
   unsigned count = 0;
   int fds[kMost] = {};
+  // The kernel moves pages (UFFDIO_MOVE). Otherwise they are write-protected, copied and dropped, which loses what a
+  // device writes to a page meanwhile.
+  bool move = true;
 
   // Asks a thread of weir's own to wake all who wait for a page; they look again.
   std::atomic<bool> wake_wanted{false};

@@ -27,9 +27,7 @@ class SlotMapProperty : public testing::TestWithParam<uint64_t> {
   static constexpr uint64_t kCapacity = kCluster * 60 + 17;
 
   uint64_t below(uint64_t n) { return random_.below(n); }
-  bool seen(uint64_t slot) const {
-    return std::any_of(forks_.begin(), forks_.end(), [slot](const auto& f) { return f.second.seen.count(slot) != 0; });
-  }
+  bool seen(uint64_t slot) const { return seers_[slot] != 0; }
   bool may_be_handed_out(uint64_t slot) const {
     return state_[slot] == kAvailable || (state_[slot] == kGone && !seen(slot));
   }
@@ -91,7 +89,7 @@ class SlotMapProperty : public testing::TestWithParam<uint64_t> {
     for (uint64_t s = 0; s < kCapacity; ++s) {
       if (state_[s] != kStarved) continue;
       state_[s] = kAvailable;
-      for (auto& fork : forks_) fork.second.seen.erase(s);
+      for (auto& fork : forks_) seers_[s] -= static_cast<unsigned>(fork.second.seen.erase(s));
     }
   }
   void retire() {
@@ -106,13 +104,14 @@ class SlotMapProperty : public testing::TestWithParam<uint64_t> {
     Fork& fork = forks_[id];
     ++fork.children;
     for (uint64_t s = 0; s < kCapacity; ++s)
-      if (state_[s] == kUsed) fork.seen.insert(s);
+      if (state_[s] == kUsed) seers_[s] += fork.seen.insert(s).second;
   }
   void thaw() {
     auto at = forks_.begin();
     std::advance(at, below(forks_.size()));
     ASSERT_TRUE(map_.thaw(at->first));
     if (--at->second.children == 0) {
+      for (uint64_t s : at->second.seen) --seers_[s];
       draining_.insert(at->first);
       forks_.erase(at);
     }
@@ -162,6 +161,7 @@ class SlotMapProperty : public testing::TestWithParam<uint64_t> {
   Random random_{GetParam()};
   OpenMap map_{kCapacity};
   std::vector<State> state_ = std::vector<State>(kCapacity, kAvailable);
+  std::vector<unsigned> seers_ = std::vector<unsigned>(kCapacity);  // forks that have the slot
   std::vector<Slots> live_;
   std::map<uint64_t, Fork> forks_;
   std::set<uint64_t> draining_;
