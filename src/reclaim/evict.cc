@@ -175,7 +175,13 @@ uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Wor
       if (ZswapPool::is_same_filled(result.handle)) count(counters_->zswap_same_filled);
     } else {
       rejected |= uint64_t{1} << i;
-      if (result.result == ZswapPool::Result::kIncompressible) count(counters_->zswap_reject_compress);
+      if (result.result == ZswapPool::Result::kIncompressible) {
+        count(counters_->zswap_reject_compress);
+      } else {
+        // The pool is full: compressing the others would most likely be in vain.
+        rejected |= left;
+        break;
+      }
     }
   }
   count(counters_->zswpout, pages_in(stored));

@@ -22,6 +22,8 @@ constexpr uint64_t kIdleMs = 50;
 constexpr uint64_t kDirectPages = 32;
 // What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
 constexpr uint64_t kRoundPages = 8 * kClusterPages;
+// Of the faults that come when nothing can be freed, one in so many looks whether that has changed.
+constexpr uint32_t kHopelessTries = 64;
 // A thread that waits for pages looks again after this time whatever happens.
 constexpr uint64_t kWaitMs = 20;
 
@@ -319,7 +321,12 @@ void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   if (!starved && zone.total() + count <= zone.managed()) return;
   if (!enter_eviction()) return;
   purge_surplus(node);
-  if (starved) {
+  // When nothing can be freed any more, a fault must be resolved all the same: the limit is exceeded rather than the
+  // program stopped. Now and then it is tried again.
+  Kswapd& kswapd = *kswapds_[zone.node().v];
+  const bool hopeless = kswapd.fruitless.load(std::memory_order_relaxed) >= kMostFruitless &&
+                        kswapd.hopeless_faults.fetch_add(1, std::memory_order_relaxed) % kHopelessTries != 0;
+  if (starved && !hopeless) {
     weir::count(counters_.allocstall);
     const uint64_t start = os::now_ns();
     ScanControl sc;

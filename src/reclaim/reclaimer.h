@@ -105,6 +105,7 @@ class Reclaimer {
     std::atomic<uint32_t> waiting{0};        // threads that wait for pages
     std::atomic<uint64_t> waiting_pages{0};  // and for how many
     std::atomic<uint32_t> fruitless{0};      // rounds in a row that freed nothing
+    std::atomic<uint32_t> hopeless_faults{0};
     uint64_t stolen_before = 0;
   };
 
