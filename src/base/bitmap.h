@@ -36,10 +36,15 @@ inline void for_range(Word* words, size_t first, size_t count, Visit visit) {
   }
 }
 
+// The other bits of a word may change meanwhile (residency under a limit). The same code as a plain load.
+inline uint64_t load(const uint64_t& w) {
+  return __atomic_load_n(&w, __ATOMIC_RELAXED);
+}
+
 inline size_t count_range(const uint64_t* words, size_t first, size_t count) {
   size_t total = 0;
   for_range(words, first, count,
-            [&](const uint64_t& w, uint64_t mask) { total += static_cast<size_t>(std::popcount(w & mask)); });
+            [&](const uint64_t& w, uint64_t mask) { total += static_cast<size_t>(std::popcount(load(w) & mask)); });
   return total;
 }
 
@@ -82,7 +87,8 @@ inline size_t atomic_clear_range(uint64_t* words, size_t first, size_t count) {
 // The first index >= from and < end whose bit equals `value`, or `end`.
 inline size_t find_next(const uint64_t* words, size_t from, size_t end, bool value) {
   while (from < end) {
-    const uint64_t w = (value ? words[from / kWordBits] : ~words[from / kWordBits]) >> (from % kWordBits);
+    const uint64_t all = load(words[from / kWordBits]);
+    const uint64_t w = (value ? all : ~all) >> (from % kWordBits);
     if (w != 0) {
       const size_t found = from + static_cast<size_t>(std::countr_zero(w));
       return found < end ? found : end;

@@ -145,7 +145,12 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
 
 // Staging addresses mirror an arena at this distance, in the same stretch of address space that the kernel puts nothing
 // into by itself.
+#if defined(__SANITIZE_THREAD__)
+// ThreadSanitizer has shadow for the uppermost 1.5 TiB only, where its arenas lie too.
+constexpr size_t kStagingDistance = size_t{1} << 38;
+#else
 constexpr size_t kStagingDistance = size_t{1} << 44;
+#endif
 constexpr uintptr_t kStagingEnd = uintptr_t{0x5000} << 32;
 
 // A node's part of the limit is as its part of the memory.
@@ -438,14 +443,16 @@ AllocatorTotals Allocator::totals() {
 }
 
 const char* Allocator::verify() {
-  if (reclaimer_ != nullptr)
-    if (const char* wrong = reclaimer_->verify()) return wrong;
-  lock_all();
   const char* wrong = nullptr;
+  if (reclaimer_ != nullptr) {
+    reclaimer_->hold_still();
+    wrong = reclaimer_->verify();
+  }
+  take_locks();
   for (unsigned n = 0; n < nr_nodes_ && wrong == nullptr; ++n)
     if (nodes_[n] != nullptr) wrong = verify_node(NodeId(static_cast<uint16_t>(n)));
   unlock_all();
-  static_cast<void>(resume_reclaim(false));
+  if (reclaimer_ != nullptr) reclaimer_->go_on();
   return wrong;
 }
 
@@ -459,6 +466,11 @@ const char* Allocator::verify_node(NodeId node) {
 
 void Allocator::lock_all() {
   if (reclaimer_ != nullptr) reclaimer_->before_fork();
+  take_locks();
+  if (reclaimer_ != nullptr) reclaimer_->freeze_for_fork();
+}
+
+void Allocator::take_locks() {
   threads_mutex_.lock_for_fork();
   for (NodeHeap* heap : nodes_)
     for (unsigned c = 1; heap != nullptr && c < kNrSizeClasses; ++c) heap->depots[c].mutex().lock_for_fork();

@@ -104,6 +104,7 @@ class Allocator {
 
   // -- fork: takes (and gives back) all locks in the order of their ranks
   void lock_all() WEIR_NO_TSA;
+  void take_locks() WEIR_NO_TSA;
   void unlock_all() WEIR_NO_TSA;
   // After the locks are given back: reclaim goes on, in a child with threads of its own. False: memory that was away
   // is lost, and the child must not go on.

@@ -63,14 +63,31 @@ void Depot::unlink(SlabView slab) {
   d.on_list = false;
 }
 
-bool Depot::add_slab() {
-  const SizeClass& c = kSizeClasses[size_class_];
+PageRequest Depot::slab_request() const {
   PageRequest request;
   request.node = node_;
-  request.count = pages_of(Order(c.slab_order));
+  request.count = pages_of(Order(kSizeClasses[size_class_].slab_order));
   request.block = true;
   request.this_node_only = true;
-  const PageGrant grant = source_->alloc_pages(request);
+  request.may_wait = false;
+  return request;
+}
+
+// Under a limit, room for a slab may have to be waited for: without the lock. False: there is no object.
+bool Depot::wait_for_slab() {
+  for (unsigned tries = 0; tries < PageSource::kMostRetries; ++tries) {
+    mutex_.unlock();
+    const bool room = source_->wait_for_pages(slab_request());
+    mutex_.lock();
+    if (first_ != kNoUnit || (room && add_slab())) return true;
+    if (!room) return false;
+  }
+  return false;
+}
+
+bool Depot::add_slab() {
+  const SizeClass& c = kSizeClasses[size_class_];
+  const PageGrant grant = source_->alloc_pages(slab_request());
   if (!grant) return false;
   char* memory = grant.zone->address(grant.run.head);
   if (!map_->set(memory, c.slab_units, size_class_)) {
@@ -113,7 +130,7 @@ unsigned Depot::refill(void** out, unsigned want, bool apart) {
   void** end = out + want;
   unsigned got = 0;
   while (got < want) {
-    if (first_ == kNoUnit && (got != 0 || !add_slab())) break;
+    if (first_ == kNoUnit && (got != 0 || !(add_slab() || wait_for_slab()))) break;
     SlabView slab = view(first_);
     if (slab.desc.nr_free == slab.size_class().objects) --nr_empty_;
     const unsigned n = slab.take(end, want - got, apart);

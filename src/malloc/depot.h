@@ -70,6 +70,8 @@ class Depot {
   SlabView view_of(const void* object) const;
   UnitIndex unit_of(const SlabView& slab) const;
   bool add_slab() WEIR_REQUIRES(mutex_);
+  PageRequest slab_request() const;
+  bool wait_for_slab() WEIR_REQUIRES(mutex_);
   void release_slab(SlabView slab) WEIR_REQUIRES(mutex_);
   void link(SlabView slab) WEIR_REQUIRES(mutex_);
   void unlink(SlabView slab) WEIR_REQUIRES(mutex_);

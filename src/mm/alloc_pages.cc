@@ -3,13 +3,6 @@
 #include "mm/page_source.h"
 
 namespace weir {
-namespace {
-
-// Attempts after waits that were said to have made room: another thread may take it each time.
-constexpr unsigned kMostRetries = 16;
-
-}  // namespace
-
 void PageSource::set_zonelist(NodeId node, std::span<const NodeId> order) {
   zonelist_length_ = static_cast<unsigned>(order.size());
   for (unsigned i = 0; i < zonelist_length_; ++i) zonelists_[node.v][i] = order[i];
@@ -46,10 +39,15 @@ PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
     // 1. Free pages above the watermark; below low, kswapd has been woken on the way.
     if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, true)) return grant;
     // 2. Room by reclaim on the preferred node. There is none: no memory.
-    NodeReclaim* node = reclaimer_->node(zonelist(request.node)[0].v);
-    if (!reclaimer_->wait_for_pages(*node, request.count)) return {};
+    if (!request.may_wait || !wait_for_pages(request)) return {};
   }
   return {};
+}
+
+bool PageSource::wait_for_pages(const PageRequest& request) {
+  if (reclaimer_ == nullptr) return false;
+  NodeReclaim* node = reclaimer_->node(zonelist(request.node)[0].v);
+  return reclaimer_->wait_for_pages(*node, request.count);
 }
 
 bool PageSource::extend_run(Zone& zone, Pfn head, Pages count, Pages extra) {

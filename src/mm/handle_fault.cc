@@ -240,6 +240,7 @@ void finish_reads(Reclaimer& reclaimer, Workbench& bench) {
       const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);
       bring_back(f, pages, good < read.count ? good : read.count, bench.buffer_of(read));
       read.node = nullptr;
+      bench.nr_reads.fetch_sub(1);
     }
   }
 }

@@ -20,6 +20,7 @@ struct PageRequest {
   MigrateType type = MigrateType::kUnmovable;  //
   bool block = false;                          // a buddy block of exactly `count` (a power of two) pages, else a run
   bool this_node_only = false;                 // do not fall back to other nodes
+  bool may_wait = true;                        // for reclaim; not with a lock held, because fork takes all of them
 };
 
 struct PageGrant {
@@ -40,6 +41,11 @@ class PageSource {
 
   // STORY 1. Null when no node has the pages. Takes zone locks; call with none of those held.
   [[nodiscard]] PageGrant alloc_pages(const PageRequest& request);
+  // What alloc_pages does between its attempts, for callers with a lock, which they give up meanwhile: waits until
+  // reclaim made room. False: there is none to be had.
+  [[nodiscard]] bool wait_for_pages(const PageRequest& request);
+  // Attempts after waits that were said to have made room: another thread may take it each time.
+  static constexpr unsigned kMostRetries = 16;
 
   // Lengthens a run by the pages behind it; false (nothing changed) when they are not free or the budget is used up.
   [[nodiscard]] bool extend_run(Zone& zone, Pfn head, Pages count, Pages extra);

@@ -123,6 +123,15 @@ long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect) {
   return request(uffd, UFFDIO_WRITEPROTECT, &w);
 }
 
+bool uffd_fill_if_empty(int uffd, void* page) {
+  for (;;) {
+    uffdio_zeropage z = {{address_of(page), kPageSize}, UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0};
+    const long result = request(uffd, UFFDIO_ZEROPAGE, &z);
+    if (result == 0 || result == -EEXIST) return result == 0;
+    syscall6(SYS_sched_yield);  // EAGAIN: the mappings change; ENOMEM: the answer decides about content, so it waits
+  }
+}
+
 long uffd_poison(int uffd, void* address, size_t bytes) {
   PoisonRequest p = {address_of(address), bytes, 0, 0};
   return request(uffd, kIoctlPoison, &p);

@@ -31,6 +31,8 @@ struct UffdFeatures {
 [[nodiscard]] size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error);
 // Write-protects or not; whoever waits for the pages is woken when protection ends.
 [[nodiscard]] long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect);
+// Whether nothing at all is mapped at this page of a registered range; then a page of zeros is afterwards.
+[[nodiscard]] bool uffd_fill_if_empty(int uffd, void* page);
 // From now on a touch of these missing pages raises SIGBUS (Linux 6.6); who waits for them is woken.
 [[nodiscard]] long uffd_poison(int uffd, void* address, size_t bytes);
 void uffd_wake(int uffd, void* address, size_t bytes);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 #include "os/syscall.h"
 
@@ -111,6 +112,11 @@ uint64_t vm_resident_mask(void* address, unsigned pages) {
   if (syscall6(SYS_mincore, as_arg(address), static_cast<long>(pages * kPageSize), as_arg(present)) != 0) return 0;
   for (unsigned i = 0; i < pages; ++i) mask |= uint64_t{present[i] & 1u} << i;
   return mask;
+}
+
+bool vm_system_swaps() {
+  struct sysinfo info = {};
+  return syscall6(SYS_sysinfo, as_arg(&info)) != 0 || info.totalswap != 0;
 }
 
 bool vm_unshare(void* address, size_t bytes) {

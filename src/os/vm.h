@@ -42,6 +42,8 @@ Pages vm_resident(void* address, size_t bytes);
 
 // The same as one bit a page, for at most 64 pages.
 uint64_t vm_resident_mask(void* address, unsigned pages);
+// Whether the system has swap space of its own: then a page may have content though it is not resident.
+bool vm_system_swaps();
 // Makes pages the process's own again that it shares with a child of a fork (MADV_POPULATE_WRITE); false when refused.
 [[nodiscard]] bool vm_unshare(void* address, size_t bytes);
 

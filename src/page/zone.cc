@@ -201,7 +201,7 @@ PageRun Zone::alloc_block(Order order, MigrateType type) {
 }
 
 void Zone::free_block(Pfn head, Order order, uint64_t touched) {
-  if (limited()) config_.hooks.forget(config_.hooks.self, head, pages_of(order), true);
+  if (limited()) config_.hooks.forget(config_.hooks.self, head, pages_of(order));
   LockGuard guard(mutex_);
   WEIR_DCHECK(desc(head).state == PageState::kBlock && desc(head).order == order.v);
   WEIR_DCHECK(pages_of(order).v <= bitmap::kWordBits);
@@ -259,7 +259,7 @@ PageRun Zone::alloc_run(Pages count, Pages align, MigrateType type, Charge charg
 
 bool Zone::free_run(Pfn head, Touched touched) {
   if (limited() && head < accessible_estimate().v && desc(head).state == PageState::kRun)
-    config_.hooks.forget(config_.hooks.self, head, Pages(desc(head).count), true);
+    config_.hooks.forget(config_.hooks.self, head, Pages(desc(head).count));
   LockGuard guard(mutex_);
   if (head >= arena_.accessible().v || desc(head).state != PageState::kRun) return false;
   const Pages count(desc(head).count);
@@ -292,7 +292,7 @@ bool Zone::extend_run(Pfn head, Pages count, Pages extra, Charge charge) {
 void Zone::shrink_run(Pfn head, Pages count, Pages keep, Touched touched) {
   const Pages tail = count - keep;
   const Pfn first = head + static_cast<Pfn>(keep.v);
-  if (limited()) config_.hooks.forget(config_.hooks.self, first, tail, true);
+  if (limited()) config_.hooks.forget(config_.hooks.self, first, tail);
   LockGuard guard(mutex_);
   desc(head).count = static_cast<uint32_t>(keep.v);
   charged_ -= tail.v;
@@ -303,7 +303,7 @@ void Zone::shrink_run(Pfn head, Pages count, Pages keep, Touched touched) {
 }
 
 Pfn Zone::split_run(Pfn head, Pages count, Pages lead) {
-  if (limited()) config_.hooks.forget(config_.hooks.self, head, lead, true);
+  if (limited()) config_.hooks.forget(config_.hooks.self, head, lead);
   LockGuard guard(mutex_);
   const Pfn rest = head + static_cast<Pfn>(lead.v);
   desc(rest).state = PageState::kRun;
@@ -357,9 +357,15 @@ Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to) {
 
 // Under a limit the mapping stays, because faults on it are reported through it: it is only emptied.
 bool Zone::renew_limited(Pfn first, Pages count) {
-  if (!os::vm_commit(address(first), bytes_of(count))) return false;
-  config_.hooks.forget(config_.hooks.self, first, count, false);
-  return os::vm_purge(address(first), bytes_of(count));
+  return os::vm_commit(address(first), bytes_of(count)) && purge_held(first, count);
+}
+
+// Drops content at its address and wherever it is kept.
+bool Zone::purge_held(Pfn first, Pages count) {
+  if (limited()) config_.hooks.drop(config_.hooks.self, first, count, true);
+  const bool purged = os::vm_purge(address(first), bytes_of(count));
+  if (limited()) config_.hooks.drop(config_.hooks.self, first, count, false);
+  return purged;
 }
 
 bool Zone::renew_mapping(Pfn first, Pages count) {
@@ -374,9 +380,8 @@ bool Zone::renew_mapping(Pfn first, Pages count) {
 }
 
 bool Zone::drop_pages(Pfn first, Pages count) {
-  if (limited()) config_.hooks.forget(config_.hooks.self, first, count, false);
   end_huge_pages();
-  if (!os::vm_purge(address(first), bytes_of(count))) return false;
+  if (!purge_held(first, count)) return false;
   LockGuard guard(mutex_);
   // Under a limit they stay counted: whether their next touch will be seen is not known here.
   if (!limited()) bitmap::clear_range(arena_.residency(), first, count.v);

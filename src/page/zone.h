@@ -35,8 +35,10 @@ struct ZoneHooks {
   bool (*cover)(void* self, Pages accessible) = nullptr;
   // Pages were given out. Called without the lock, before anybody else knows of them.
   void (*allocated)(void* self, Pfn first, Pages count) = nullptr;
-  // What is kept of these pages elsewhere is not wanted any more; with `freed` they are about to be free. No lock held.
-  void (*forget)(void* self, Pfn first, Pages count, bool freed) = nullptr;
+  // These pages are about to be free: what is kept of them elsewhere is not wanted any more. No lock held.
+  void (*forget)(void* self, Pfn first, Pages count) = nullptr;
+  // The content of these pages is about to be dropped (`begin`), or was; in between nobody moves them. No lock held.
+  void (*drop)(void* self, Pfn first, Pages count, bool begin) = nullptr;
 };
 
 struct ZoneConfig {
@@ -173,6 +175,7 @@ class Zone {
   void note_touched(Pfn first, Pages count) WEIR_REQUIRES(mutex_);
   size_t clear_resident(Pfn first, Pages count);
   bool renew_limited(Pfn first, Pages count);
+  bool purge_held(Pfn first, Pages count);
   Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
   Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);
   Pages surplus(Pages taken) WEIR_REQUIRES(mutex_);

@@ -66,6 +66,19 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
   return stay;
 }
 
+// Which of these pages at their staging addresses have content that the kernel swapped out by itself: not resident, but
+// something is mapped. The others are left as empty as they were.
+uint64_t NodeReclaim::find_swapped(ClusterId c, uint64_t pages) {
+  uint64_t empty = 0;
+  for (uint64_t left = pages; left != 0; left &= left - 1) {
+    const unsigned i = static_cast<unsigned>(std::countr_zero(left));
+    if (os::uffd_fill_if_empty(uffd_of(c), staging_address(c * kClusterPages + i))) empty |= uint64_t{1} << i;
+  }
+  for (BitRun run = next_run(empty, 0); run.first < kClusterPages; run = next_run(empty, run.end))
+    static_cast<void>(os::vm_purge(staging_address(c * kClusterPages + run.first), (run.end - run.first) * kPageSize));
+  return pages & ~empty;
+}
+
 // The way of kernels that cannot move pages: what is written to the pages waits while they are copied.
 uint64_t NodeReclaim::copy_run_out(ClusterId c, unsigned first, unsigned end) {
   const Pfn base = c * kClusterPages;
@@ -90,7 +103,9 @@ uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
   uint64_t stay = 0;
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
     stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run.first, run.end);
-  const uint64_t there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages;
+  uint64_t there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages;
+  const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
+  if (unclear != 0 && shards_->move && os::vm_system_swaps()) there |= find_swapped(c, unclear);
   if (stay != 0) {
     // Tried again when their turn comes; until then they are as good as active.
     map_[c].active.fetch_or(stay, std::memory_order_relaxed);

@@ -23,7 +23,7 @@ constexpr uint64_t kDirectPages = 32;
 // What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
 constexpr uint64_t kRoundPages = 8 * kClusterPages;
 // Of the faults that come when nothing can be freed, one in so many looks whether that has changed.
-constexpr uint32_t kHopelessTries = 64;
+constexpr uint32_t kHopelessTries = 8;
 // A thread that waits for pages looks again after this time whatever happens.
 constexpr uint64_t kWaitMs = 20;
 
@@ -56,6 +56,15 @@ void Reclaimer::wait_for_fault_or_read(Handler& handler) {
   os::wait_readable(fds, count);
 }
 
+void Reclaimer::begin_work(Handler& handler) {
+  for (;;) {
+    handler.at_work.store(true);
+    if (!still_.load()) return;
+    handler.at_work.store(false);
+    while (still_.load()) os::yield();
+  }
+}
+
 void Reclaimer::run_handler(Handler& handler) {
   constexpr unsigned kMost = 16;
   os::UffdFault faults[kMost];
@@ -68,6 +77,7 @@ void Reclaimer::run_handler(Handler& handler) {
     }
     if (got == -EINTR) continue;
     if (got < 0) return;
+    begin_work(handler);
     for (int i = 0; i < got; ++i) {
       Pfn pfn = 0;
       NodeReclaim* node = node_of(faults[i].address, pfn);
@@ -76,6 +86,7 @@ void Reclaimer::run_handler(Handler& handler) {
       story_.handle_fault(*this, *node, pfn, handler.bench);
     }
     story_.finish_reads(*this, handler.bench);
+    handler.at_work.store(false, std::memory_order_release);
   }
 }
 
@@ -114,8 +125,11 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     if (!forking_.load())
       kswapd.fruitless.store(stolen != kswapd.stolen_before || !starved ? 0 : kswapd.fruitless.load() + 1);
     kswapd.stolen_before = stolen;
-    kswapd.progress.fetch_add(1, std::memory_order_release);
-    if (waiting) port::futex_wake(kswapd.progress, INT32_MAX);
+    // While the process forks there is no progress to tell of, and who waits would only come back at once.
+    if (!forking_.load()) {
+      kswapd.progress.fetch_add(1, std::memory_order_release);
+      if (waiting) port::futex_wake(kswapd.progress, INT32_MAX);
+    }
     note_peak();
     // Without success there is no point in trying at once again.
     if (starved && freed.v != 0) continue;
@@ -322,10 +336,11 @@ void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   if (!enter_eviction()) return;
   purge_surplus(node);
   // When nothing can be freed any more, a fault must be resolved all the same: the limit is exceeded rather than the
-  // program stopped. Now and then it is tried again.
-  Kswapd& kswapd = *kswapds_[zone.node().v];
-  const bool hopeless = kswapd.fruitless.load(std::memory_order_relaxed) >= kMostFruitless &&
-                        kswapd.hopeless_faults.fetch_add(1, std::memory_order_relaxed) % kHopelessTries != 0;
+  // program stopped, and looking at everything again for each fault would stop it too.
+  std::atomic<uint32_t>& failures = kswapds_[zone.node().v]->direct_failures;
+  const uint32_t failed = failures.load(std::memory_order_relaxed);
+  const bool hopeless = failed >= kMostFruitless && failed % kHopelessTries != 0;
+  if (hopeless) failures.fetch_add(1, std::memory_order_relaxed);
   if (starved && !hopeless) {
     weir::count(counters_.allocstall);
     const uint64_t start = os::now_ns();
@@ -335,6 +350,7 @@ void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
     sc.urgent = true;
     for (sc.priority = kFirstPriority; sc.priority > 0 && sc.reclaimed < sc.to_reclaim; --sc.priority)
       node.shrink(sc, bench);
+    failures.store(sc.reclaimed.v != 0 ? 0 : failed + 1, std::memory_order_relaxed);
     note_stall((os::now_ns() - start) / 1000);
   }
   leave_eviction();

@@ -39,7 +39,9 @@ bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigne
   for (Read& read : reads) {
     if (read.node != nullptr) continue;
     read = {&node, pfn, count, first.file()};
+    nr_reads.fetch_add(1);
     if (queue.submit_read(first.slot(), count, buffer_of(read), static_cast<uint64_t>(&read - reads))) return true;
+    nr_reads.fetch_sub(1);
     read.node = nullptr;
     return false;
   }
@@ -50,6 +52,7 @@ void Workbench::abandon_reads() {
   for (SwapQueue& queue : queues)
     if (queue.is_open()) queue.abandon(false);
   for (Read& read : reads) read.node = nullptr;
+  nr_reads.store(0);
 }
 
 bool NodeReclaim::init(Pages capacity, char* staging, const ReclaimPolicy& policy, Shards& shards, SwapFiles& files,
@@ -69,7 +72,7 @@ bool NodeReclaim::init(Pages capacity, char* staging, const ReclaimPolicy& polic
 }
 
 ZoneHooks NodeReclaim::hooks() {
-  return {this, cover, allocated, forget};
+  return {this, cover, allocated, forget, drop};
 }
 
 bool NodeReclaim::cover(void* self, Pages accessible) {
@@ -84,18 +87,23 @@ void NodeReclaim::allocated(void* self, Pfn first, Pages count) {
   });
 }
 
-void NodeReclaim::forget(void* self, Pfn first, Pages count, bool freed) {
+void NodeReclaim::forget(void* self, Pfn first, Pages count) {
   for_clusters(first, count,
-               [&](ClusterId c, uint64_t pages) { static_cast<NodeReclaim*>(self)->forget_pages(c, pages, freed); });
+               [&](ClusterId c, uint64_t pages) { static_cast<NodeReclaim*>(self)->forget_pages(c, pages); });
 }
 
-// The order matters: an evictor takes the busy bit first and looks at `allocated` then.
-void NodeReclaim::forget_pages(ClusterId c, uint64_t pages, bool freed) {
+void NodeReclaim::drop(void* self, Pfn first, Pages count, bool begin) {
+  auto& node = *static_cast<NodeReclaim*>(self);
+  for_clusters(first, count, [&](ClusterId c, uint64_t pages) {
+    if (!begin) return node.release_from_outside(c, pages);
+    node.claim_wait(c, pages);
+    node.forget_content(c, pages);
+  });
+}
+
+// Of claimed pages.
+void NodeReclaim::forget_content(ClusterId c, uint64_t pages) {
   Cluster& cluster = map_[c];
-  if (freed) cluster.allocated.fetch_and(~pages);
-  if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load()) & pages) == 0)
-    return;
-  const uint64_t mine = claim_wait(c, pages);
   cluster.active.fetch_and(~pages, std::memory_order_relaxed);
   if (const uint64_t standby = cluster.standby.load() & pages; standby != 0) {
     zone_->uncharge(c, standby);
@@ -109,9 +117,24 @@ void NodeReclaim::forget_pages(ClusterId c, uint64_t pages, bool freed) {
     leave_swap(c, swapped);
     drop(entries, count);
   }
-  cluster.busy.fetch_and(~mine);
-  // Only a thread of weir's own can wake whoever touched the pages meanwhile (which a correct program does not).
-  if ((cluster.wanted.load() & pages) != 0) shards_->ask_for_wake();
+}
+
+// By a thread of the program. Only one of weir's own can wake whoever touched the pages meanwhile (which a correct
+// program does not).
+void NodeReclaim::release_from_outside(ClusterId c, uint64_t pages) {
+  map_[c].busy.fetch_and(~pages);
+  if ((map_[c].wanted.load() & pages) != 0) shards_->ask_for_wake();
+}
+
+// The order matters: an evictor takes the busy bit first and looks at `allocated` then.
+void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
+  Cluster& cluster = map_[c];
+  cluster.allocated.fetch_and(~pages);
+  if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load()) & pages) == 0)
+    return;
+  claim_wait(c, pages);
+  forget_content(c, pages);
+  release_from_outside(c, pages);
 }
 
 uint64_t NodeReclaim::claim(ClusterId c, uint64_t pages) {
@@ -119,13 +142,8 @@ uint64_t NodeReclaim::claim(ClusterId c, uint64_t pages) {
 }
 
 // Pages stay busy for some 100 microseconds, or for as long as a read takes.
-uint64_t NodeReclaim::claim_wait(ClusterId c, uint64_t pages) {
-  uint64_t mine = claim(c, pages);
-  while (mine != pages) {
-    os::yield();
-    mine |= claim(c, pages & ~mine);
-  }
-  return mine;
+void NodeReclaim::claim_wait(ClusterId c, uint64_t pages) {
+  for (uint64_t mine = claim(c, pages); mine != pages; mine |= claim(c, pages & ~mine)) os::yield();
 }
 
 void NodeReclaim::release(ClusterId c, uint64_t pages) {

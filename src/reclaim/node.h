@@ -56,6 +56,7 @@ struct Workbench {
   char* pages = nullptr;       // kClusterPages pages of buffer
   char* read_pages = nullptr;  // kReadPages for each read
   Read reads[kReads];
+  std::atomic<uint32_t> nr_reads{0};
   SwapQueue queues[SwapFiles::kMost];
   Stream streams[kStreams];
   unsigned oldest_stream = 0;
@@ -154,15 +155,19 @@ class NodeReclaim {
  private:
   static bool cover(void* self, Pages accessible);
   static void allocated(void* self, Pfn first, Pages count);
-  static void forget(void* self, Pfn first, Pages count, bool freed);
-  void forget_pages(ClusterId c, uint64_t pages, bool freed);
-  uint64_t claim_wait(ClusterId c, uint64_t pages);
+  static void forget(void* self, Pfn first, Pages count);
+  static void drop(void* self, Pfn first, Pages count, bool begin);
+  void forget_pages(ClusterId c, uint64_t pages);
+  void forget_content(ClusterId c, uint64_t pages);
+  void release_from_outside(ClusterId c, uint64_t pages);
+  void claim_wait(ClusterId c, uint64_t pages);
   bool register_pageblock(uint32_t pageblock);
   void settle(ClusterId c);
 
   // evict.cc
   Pages unmap(ClusterId c, ScanControl& sc);
   uint64_t move_out(ClusterId c, uint64_t pages);
+  uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
   uint64_t copy_run_out(ClusterId c, unsigned first, unsigned end);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench);

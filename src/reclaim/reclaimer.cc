@@ -248,8 +248,11 @@ void Reclaimer::lock_for_fork() {
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].lock_for_fork();
-  // What the child may read is not written again.
-  if (freezes_) fork_number_ = files_.writer()->freeze_locked();
+}
+
+// What the child may read is not written again.
+void Reclaimer::freeze_for_fork() {
+  if (mode() == Mode::kSwap && freezes_) fork_number_ = files_.writer()->freeze_locked();
 }
 
 void Reclaimer::unlock_for_fork() {
@@ -369,17 +372,29 @@ ReclaimStats Reclaimer::stats() {
   return s;
 }
 
-const char* Reclaimer::verify() {
-  if (mode() != Mode::kSwap) return nullptr;
+void Reclaimer::hold_still() {
+  if (mode() != Mode::kSwap) return;
   while (forking_.exchange(true)) os::yield();
   while (evicting_.load() != 0) os::yield();
+  still_.store(true);
+  for (unsigned i = 0; i < shards_.count; ++i)
+    while (handlers_[i].at_work.load() || handlers_[i].bench.nr_reads.load() != 0) os::yield();
+}
+
+void Reclaimer::go_on() {
+  if (mode() != Mode::kSwap) return;
+  still_.store(false);
+  forking_.store(false);
+}
+
+const char* Reclaimer::verify() {
+  if (mode() != Mode::kSwap) return nullptr;
   const char* wrong = nullptr;
   for (unsigned i = 0; i < nr_nodes_ && wrong == nullptr; ++i) {
     if (nodes_[i] == nullptr) continue;
     wrong = nodes_[i]->verify();
     if (wrong == nullptr && policy_.zswap) wrong = nodes_[i]->pool().verify();
   }
-  forking_.store(false);
   return wrong;
 }
 

@@ -77,10 +77,15 @@ class Reclaimer {
   [[nodiscard]] bool after_fork_in_child();
   void lock_for_fork() WEIR_NO_TSA;
   void unlock_for_fork() WEIR_NO_TSA;
+  // With the locks held.
+  void freeze_for_fork() WEIR_NO_TSA;
 
   ReclaimStats stats();
   NodeReclaim* node(unsigned i) { return nodes_[i]; }
-  // Stops reclaim (evictions) as long as it is held, for tests and verify.
+  // Keeps evictions and faults out until go_on(): nothing of a page's state changes then but by the program's calls.
+  void hold_still();
+  void go_on();
+  // Null when all agrees. Between hold_still and go_on.
   const char* verify();
 
  private:
@@ -89,6 +94,7 @@ class Reclaimer {
     Reclaimer* reclaimer = nullptr;
     unsigned shard = 0;
     int cpu = -1;
+    std::atomic<bool> at_work{false};
     os::ServiceStack stack;
     Workbench bench;
   };
@@ -100,12 +106,12 @@ class Reclaimer {
     os::ServiceStack stack;
     Workbench bench;
     std::atomic<bool> asleep{false};
-    std::atomic<uint32_t> word{0};           // changes when there is something to do
-    std::atomic<uint32_t> progress{0};       // changes when pages were freed, or it gave up
-    std::atomic<uint32_t> waiting{0};        // threads that wait for pages
-    std::atomic<uint64_t> waiting_pages{0};  // and for how many
-    std::atomic<uint32_t> fruitless{0};      // rounds in a row that freed nothing
-    std::atomic<uint32_t> hopeless_faults{0};
+    std::atomic<uint32_t> word{0};             // changes when there is something to do
+    std::atomic<uint32_t> progress{0};         // changes when pages were freed, or it gave up
+    std::atomic<uint32_t> waiting{0};          // threads that wait for pages
+    std::atomic<uint64_t> waiting_pages{0};    // and for how many
+    std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
+    std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
     uint64_t stolen_before = 0;
   };
 
@@ -125,6 +131,7 @@ class Reclaimer {
   bool start_kswapds();
   Kswapd* first_kswapd() const;
   void run_handler(Handler& handler);
+  void begin_work(Handler& handler);
   void follow(Handler& handler, uint32_t thread);
   void wait_for_fault_or_read(Handler& handler);
   bool set_up();
@@ -200,6 +207,7 @@ class Reclaimer {
   std::atomic<uint64_t> peak_{0};
   std::atomic<uint32_t> evicting_{0};
   std::atomic<bool> forking_{false};
+  std::atomic<bool> still_{false};
   Mutex request_mutex_;
   Request* requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
 };

@@ -4,11 +4,15 @@
 // Thread safety: as the Allocator; a ThreadCache is passed by the thread it belongs to, null for none.
 #pragma once
 
+#include <errno.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "malloc/allocator.h"
+#include "mm/handle_fault.h"
 #include "support/sanitizer.h"
 
 namespace weir {
@@ -38,13 +42,15 @@ class PrivateAllocator {
 
   // `capacity`: of each node's arena. Bare arenas lie where `random` says; where they cannot be had, in reserved space.
   [[nodiscard]] bool start(size_t capacity, bool bare = false, uint64_t random = 1) {
-    AllocatorSetup setup;
-    setup.options = &options_;
-    setup.topology = topology_.get();
-    setup.bare = bare && !kTsan;
-    setup.random = random;
-    setup.capacity = Pages(capacity >> kPageShift);
-    started_ = allocator_->init(setup);
+    started_ = allocator_->init(setup(capacity, bare, random));
+    return started_;
+  }
+  // Also with weir's threads, when the options have a limit. They never end: see LimitedAllocator.
+  [[nodiscard]] bool start_with_reclaim(size_t capacity) {
+    AllocatorSetup with_limit = setup(capacity, false, 1);
+    with_limit.fault_story = kFaultStory;
+    started_ = allocator_->init(with_limit);
+    if (started_ && allocator_->reclaimer() != nullptr) allocator_->reclaimer()->start();
     return started_;
   }
   void stop() {
@@ -107,6 +113,15 @@ class PrivateAllocator {
   }
 
  private:
+  AllocatorSetup setup(size_t capacity, bool bare, uint64_t random) {
+    AllocatorSetup made;
+    made.options = &options_;
+    made.topology = topology_.get();
+    made.bare = bare && !kTsan;
+    made.random = random;
+    made.capacity = Pages(capacity >> kPageShift);
+    return made;
+  }
   void* small(ThreadCache* cache, size_t size_class) {
     if (cache != nullptr)
       if (void* object = cache_pop(cache, size_class)) return object;
@@ -117,6 +132,38 @@ class PrivateAllocator {
   std::unique_ptr<Topology> topology_ = std::make_unique<Topology>();
   std::unique_ptr<Allocator> allocator_ = std::make_unique<Allocator>();
   bool started_ = false;
+};
+
+// A private allocator with a limit. weir's threads work for it as long as the process lives, so that it does too.
+class LimitedAllocator {
+ public:
+  LimitedAllocator() : a_(*new PrivateAllocator()) {
+    static std::vector<PrivateAllocator*> all;  // known to the leak checker
+    all.push_back(&a_);
+  }
+  LimitedAllocator(const LimitedAllocator&) = delete;
+  LimitedAllocator& operator=(const LimitedAllocator&) = delete;
+
+  // To be changed before start().
+  Options& options() { return a_.options(); }
+
+  // Null: pages are swapped from now on. Else why not.
+  const char* start(size_t limit, size_t capacity) {
+    a_.options().limit = limit;
+    if (!a_.start_with_reclaim(capacity)) return "the allocator does not start";
+    if (reclaimer().mode() == Reclaimer::Mode::kSwap) return nullptr;
+    return reclaimer().refused() == -EOPNOTSUPP ? "the kernel has no UFFDIO_MOVE" : "userfaultfd cannot be had here";
+  }
+
+  PrivateAllocator* operator->() { return &a_; }
+  PrivateAllocator& operator*() { return a_; }
+  Allocator& allocator() { return *a_; }
+  Reclaimer& reclaimer() { return *a_->reclaimer(); }
+  NodeReclaim& node() { return *reclaimer().node(0); }
+  Zone& zone() { return node().zone(); }
+
+ private:
+  PrivateAllocator& a_;
 };
 
 }  // namespace weir

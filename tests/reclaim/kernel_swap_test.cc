@@ -1,0 +1,57 @@
+// kernel_swap_test.cc: pages that the kernel swapped out by itself before weir looked at them.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "os/vm.h"
+#include "support/page_content.h"
+#include "support/private_allocator.h"
+
+namespace weir {
+namespace {
+
+bool system_has_swap() {
+  std::ifstream swaps("/proc/swaps");
+  std::string line;
+  std::getline(swaps, line);
+  return static_cast<bool>(std::getline(swaps, line));
+}
+
+// Asks the kernel to take the memory of these pages: first they are written, then, where the process's cgroup can be
+// told to reclaim, what is left of them in the swap cache goes.
+bool page_out(char* p, size_t bytes) {
+  for (int tries = 0; tries < 20 && os::vm_resident(p, bytes).v != 0; ++tries) {
+    if (madvise(p, bytes, MADV_PAGEOUT) != 0) return false;
+    usleep(10000);
+    std::ifstream self("/proc/self/cgroup");
+    std::string line;
+    while (std::getline(self, line))
+      if (line.rfind("0::", 0) == 0) std::ofstream("/sys/fs/cgroup" + line.substr(3) + "/memory.reclaim") << bytes;
+  }
+  return os::vm_resident(p, bytes).v == 0;
+}
+
+TEST(KernelSwap, PagesThatTheKernelSwappedOutKeepTheirContent) {
+  if (!system_has_swap()) GTEST_SKIP() << "the system has no swap";
+  LimitedAllocator a;
+  if (const char* why = a.start(size_t{16} << 20, size_t{256} << 20)) GTEST_SKIP() << why;
+  constexpr size_t kBlock = size_t{1} << 20;
+  std::vector<char*> blocks;
+  for (uint64_t i = 0; i < 30; ++i) {
+    char* p = static_cast<char*>(a->malloc(nullptr, kBlock));
+    ASSERT_NE(p, nullptr);
+    write_content(p, kBlock, content_seed((i + 1) << 8, Content::kCompressible));
+    if (i < 12 && !page_out(p, kBlock)) GTEST_SKIP() << "the kernel does not swap these pages out";
+    blocks.push_back(p);
+  }
+  for (uint64_t i = 0; i < blocks.size(); ++i)
+    EXPECT_TRUE(check_content_at(blocks[i], 0, kBlock, content_seed((i + 1) << 8, Content::kCompressible))) << i;
+  for (char* p : blocks) EXPECT_EQ(a->free(nullptr, p).misuse, Misuse::kNone);
+}
+
+}  // namespace
+}  // namespace weir

@@ -1,0 +1,379 @@
+// limit_stress.cc: many threads on one private allocator under a limit of a third of their data. They allocate, resize
+// and free, read and change pages at random, and take long runs of which they touch a part; one more thread changes the
+// limit, ticks and trims, and now and then holds all of them still to recount everything, also against the kernel.
+// All content is checked whenever it is read, so that a page that comes back wrong is found.
+// It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
+//
+// Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
+// 77 the system does not let pages be swapped.
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "os/vm.h"
+#include "support/arguments.h"
+#include "support/page_content.h"
+#include "support/private_allocator.h"
+#include "support/random.h"
+#include "support/settled.h"
+
+namespace weir {
+namespace {
+
+constexpr int kSkipped = 77;
+constexpr size_t kLimit = size_t{48} << 20;
+constexpr size_t kData = 3 * kLimit;
+// Of address space; long runs are mostly untouched.
+constexpr size_t kCapacity = size_t{1} << 30;
+// Charged by touch (Reclaimer::kWatchedRun).
+constexpr size_t kLongRun = Reclaimer::kWatchedRun * kPageSize;
+// The limit of the issue: what may be above the limit for a moment.
+constexpr size_t kTolerance = size_t{8} << 20;
+
+struct Regime {
+  const char* name;
+  bool zswap;
+  ZswapCompressor compressor;
+  bool file;
+};
+constexpr Regime kRegimes[] = {
+    {"lz4", true, ZswapCompressor::kLz4, false},    {"lz4 and a file", true, ZswapCompressor::kLz4, true},
+    {"zstd", true, ZswapCompressor::kZstd, false},  {"zstd and a file", true, ZswapCompressor::kZstd, true},
+    {"a file", false, ZswapCompressor::kLz4, true},
+};
+
+[[noreturn]] void failed(const char* what, const void* p, size_t size) {
+  fprintf(stderr, "limit_stress: %s: %p, %zu bytes\n", what, p, size);
+  abort();
+}
+
+// Lets one thread hold all others still between two of their steps.
+class Gate {
+ public:
+  explicit Gate(unsigned threads) : running_(threads) {}
+  // By the others, between steps.
+  void pass() {
+    if (!closed_.load(std::memory_order_relaxed)) return;
+    std::unique_lock lock(mutex_);
+    --running_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !closed_.load(); });
+    ++running_;
+  }
+  void leave() {
+    std::lock_guard lock(mutex_);
+    --running_;
+    changed_.notify_all();
+  }
+  void close() {
+    std::unique_lock lock(mutex_);
+    closed_.store(true);
+    changed_.wait(lock, [this] { return running_ == 0; });
+  }
+  void open() {
+    std::lock_guard lock(mutex_);
+    closed_.store(false);
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<bool> closed_{false};
+  unsigned running_;
+};
+
+struct Shared {
+  Shared(unsigned threads, const Regime& what) : regime(what), gate(threads), most_live(kData / threads) {}
+  const Regime& regime;
+  LimitedAllocator a;
+  Gate gate;
+  const size_t most_live;  // bytes that each thread keeps
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> operations{0};
+  std::atomic<uint64_t> refused{0};
+};
+
+// One allocation; its content is that of `seed` but for the pages of `written`, which have one of their own.
+struct Block {
+  char* p = nullptr;
+  size_t size = 0;
+  uint64_t seed = 0;
+  bool sparse = false;              // a long run: pages that are not in `written` are zeros
+  std::vector<uint64_t> written{};  // of a long run: the seed of each page, 0 when it was never touched
+};
+
+class Worker {
+ public:
+  Worker(Shared& shared, unsigned id, uint64_t seed) : s_(shared), random_(seed * 1000 + id) {}
+
+  void run() {
+    s_.a.reclaimer().cpus().add();
+    cache_ = s_.a.allocator().attach();
+    while (!s_.stop.load(std::memory_order_relaxed)) {
+      for (int i = 0; i < 16; ++i) step();
+      s_.operations.fetch_add(16, std::memory_order_relaxed);
+      s_.gate.pass();
+    }
+    while (!live_.empty()) release(take_any());
+    if (cache_ != nullptr && s_.a.allocator().detach(cache_).misuse != Misuse::kNone) failed("misuse", cache_, 0);
+    s_.a.reclaimer().cpus().remove();
+    s_.gate.leave();
+  }
+
+ private:
+  void step() {
+    const uint64_t what = random_.below(100);
+    if (live_bytes_ < s_.most_live && (what < 30 || live_.empty()))
+      allocate();
+    else if (live_.empty())
+      return;
+    else if (what < 45)
+      touch();
+    else if (what < 60)
+      check(live_[random_.below(live_.size())]);
+    else if (what < 80)
+      rewrite();
+    else if (what < 90 || live_bytes_ < s_.most_live)
+      resize();
+    else
+      release(take_any());
+  }
+
+  size_t pick_size() {
+    const uint64_t what = random_.below(100);
+    if (what < 40) return 1 + random_size(random_);
+    if (what < 98) return 1 + random_.below(200 << 10);
+    return kLongRun + random_.below(kLongRun);
+  }
+
+  uint64_t new_seed(size_t size) {
+    // What does not compress can only go to a file; without one, it would all have to stay.
+    const bool random_content = size > kMaxSmallSize && s_.regime.file && random_.below(8) == 0;
+    return content_seed(random_.next(), random_content ? Content::kRandom : Content::kCompressible);
+  }
+
+  void allocate() {
+    Block block{nullptr, pick_size(), 0};
+    block.seed = new_seed(block.size);
+    const bool zeroed = random_.below(4) == 0;
+    block.p = static_cast<char*>(zeroed ? s_.a->calloc(cache_, block.size) : s_.a->malloc(cache_, block.size));
+    if (block.p == nullptr) {
+      s_.refused.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    if (block.size >= kLongRun && zeroed) {
+      block.sparse = true;
+      block.written.resize(block.size / kPageSize);
+    } else if (block.size >= kLongRun) {
+      s_.a->free(cache_, block.p).misuse == Misuse::kNone ? void() : failed("free refused", block.p, block.size);
+      return;
+    } else {
+      if (zeroed && !is_zero(block.p, block.size)) failed("calloc is not zero", block.p, block.size);
+      write_content(block.p, block.size, block.seed);
+    }
+    keep(std::move(block));
+  }
+
+  // Reads or changes one page.
+  void touch() {
+    Block& block = live_[random_.below(live_.size())];
+    if (!block.sparse) {
+      const size_t page = random_.below(block.size / kPageSize + 1) * kPageSize;
+      const size_t bytes = block.size - page < kPageSize ? block.size - page : kPageSize;
+      if (!check_content_at(block.p, page, bytes, block.seed)) failed("content changed", block.p + page, block.size);
+      return;
+    }
+    const size_t first = random_.below(block.written.size());
+    // Several in sequence, as programs do.
+    for (size_t page = first; page < block.written.size() && page < first + 1 + random_.below(12); ++page) {
+      check_page(block, page);
+      if (random_.below(4) == 0) continue;
+      block.written[page] = new_seed(block.size);
+      write_content(block.p + page * kPageSize, kPageSize, block.written[page]);
+    }
+  }
+
+  void check_page(const Block& block, size_t page) {
+    const char* p = block.p + page * kPageSize;
+    const uint64_t seed = block.written[page];
+    if (seed == 0 ? !is_zero(p, kPageSize) : !check_content_at(p, 0, kPageSize, seed))
+      failed(seed == 0 ? "an untouched page is not zero" : "a page changed", p, block.size);
+  }
+
+  void check(const Block& block) {
+    if (!block.sparse && !check_content_at(block.p, 0, block.size, block.seed))
+      failed("content changed", block.p, block.size);
+    for (size_t page = 0; page < block.written.size(); ++page)
+      if (block.written[page] != 0) check_page(block, page);
+  }
+
+  void rewrite() {
+    Block& block = live_[random_.below(live_.size())];
+    if (block.sparse) return;
+    block.seed = new_seed(block.size);
+    write_content(block.p, block.size, block.seed);
+  }
+
+  void resize() {
+    Block block = take_any();
+    const size_t size = 1 + random_size(random_) + (random_.below(4) == 0 ? random_.below(1 << 20) : 0);
+    if (block.sparse) return release(block);
+    char* p = static_cast<char*>(s_.a->realloc(cache_, block.p, size));
+    if (p == nullptr) {
+      s_.refused.fetch_add(1, std::memory_order_relaxed);
+      return keep(std::move(block));
+    }
+    if (!check_content_at(p, 0, size < block.size ? size : block.size, block.seed))
+      failed("resize lost content", p, size);
+    block.p = p;
+    block.size = size;
+    block.seed = new_seed(size);
+    write_content(p, size, block.seed);
+    keep(std::move(block));
+  }
+
+  void release(const Block& block) {
+    // Most are freed without a look: what is away is then dropped without coming back.
+    if (random_.below(4) == 0) check(block);
+    if (s_.a->free(cache_, block.p).misuse != Misuse::kNone) failed("free refused", block.p, block.size);
+  }
+
+  // A long run counts for what is likely to be touched of it.
+  static size_t weight(const Block& block) { return block.sparse ? block.size / 4 : block.size; }
+  void keep(Block block) {
+    live_bytes_ += weight(block);
+    live_.push_back(std::move(block));
+  }
+  Block take_any() {
+    std::swap(live_[random_.below(live_.size())], live_.back());
+    Block block = std::move(live_.back());
+    live_.pop_back();
+    live_bytes_ -= weight(block);
+    return block;
+  }
+
+  Shared& s_;
+  Random random_;
+  ThreadCache* cache_ = nullptr;
+  std::vector<Block> live_;
+  size_t live_bytes_ = 0;
+};
+
+void verify(Shared& s) {
+  if (const char* wrong = s.a.allocator().verify()) failed(wrong, nullptr, 0);
+  if (const char* wrong = compare_with_kernel(s.a)) failed(wrong, nullptr, 0);
+}
+
+void disturb(Shared& s, uint64_t seed) {
+  Random random(seed);
+  while (!s.stop.load(std::memory_order_relaxed)) {
+    usleep(static_cast<useconds_t>(random.below(20000)));
+    const uint64_t what = random.below(16);
+    if (what < 6) {
+      if (s.a.allocator().decay_tick().misuse != Misuse::kNone) failed("decay found misuse", nullptr, 0);
+    } else if (what < 7) {
+      s.a->trim(nullptr);
+    } else if (what < 11) {
+      s.a.zone().set_managed(Pages((kLimit >> kPageShift) * (4 + random.below(5)) / 8));
+      s.a.reclaimer().wake_kswapd(s.a.zone().node());
+    } else if (what < 13) {
+      static_cast<void>(s.a.reclaimer().stats());
+    } else {
+      s.gate.close();
+      verify(s);
+      s.gate.open();
+    }
+  }
+}
+
+void sleep_ms(uint64_t ms) {
+  struct timespec left = {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000) * 1000000};
+  while (nanosleep(&left, &left) != 0) {
+  }
+}
+
+void report(Shared& s) {
+  const ReclaimStats r = s.a.reclaimer().stats();
+  printf(
+      "limit_stress: %s: %llu operations, %llu refused, peak %llu of %llu pages, out %llu compressed %llu written, in "
+      "%llu and %llu, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages\n",
+      s.regime.name, static_cast<unsigned long long>(s.operations.load()),
+      static_cast<unsigned long long>(s.refused.load()), static_cast<unsigned long long>(r.resident_peak.v),
+      static_cast<unsigned long long>(r.limit.v), static_cast<unsigned long long>(r.zswpout),
+      static_cast<unsigned long long>(r.pswpout), static_cast<unsigned long long>(r.zswpin),
+      static_cast<unsigned long long>(r.pswpin), static_cast<unsigned long long>(r.pgfault_standby),
+      static_cast<unsigned long long>(r.allocstall), static_cast<unsigned long long>(r.stall_longest_us / 1000),
+      static_cast<unsigned long long>(r.swap_used.v), static_cast<unsigned long long>(r.swap_total.v));
+  fflush(stdout);
+  if (r.resident_peak.v * kPageSize > kLimit + kTolerance) failed("far above the limit", nullptr, r.resident_peak.v);
+  if (r.swap_read_error != 0) failed("pages could not be read back", nullptr, r.swap_read_error);
+}
+
+int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t ms) {
+  const unsigned threads = static_cast<unsigned>(arguments.threads);
+  Shared s(threads, regime);
+  Options& options = s.a.options();
+  options.decay_ms = 100;
+  options.zswap = regime.zswap;
+  options.zswap_compressor = regime.compressor;
+  if (regime.file && !options.swap.assign(std::filesystem::temp_directory_path().string()))
+    failed("the path of the temporary folder is too long", nullptr, 0);
+  if (const char* why = s.a.start(kLimit, kCapacity)) {
+    fprintf(stderr, "limit_stress: skipped: %s\n", why);
+    return kSkipped;
+  }
+  if (s.a.reclaimer().swap_problem() != nullptr) failed(s.a.reclaimer().swap_problem(), nullptr, 0);
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (unsigned i = 0; i < threads; ++i) workers.push_back(std::make_unique<Worker>(s, i, arguments.seed));
+  std::vector<std::thread> running;
+  for (auto& worker : workers) running.emplace_back([&worker] { worker->run(); });
+  std::thread disturber([&] { disturb(s, arguments.seed); });
+  sleep_ms(ms);
+  s.stop.store(true);
+  disturber.join();
+  for (std::thread& thread : running) thread.join();
+  verify(s);
+  s.a->trim(nullptr);
+  verify(s);
+  if (s.a->charged() != 0) failed("pages are still charged", nullptr, s.a->charged() * kPageSize);
+  if (s.a.node().swapped_pages() != 0) failed("swapped pages are left", nullptr, s.a.node().swapped_pages());
+  report(s);
+  fflush(stdout);
+  return 0;
+}
+
+// Each regime in a process of its own, because weir's threads end only with it.
+int run(const StressArguments& arguments) {
+  const uint64_t ms = arguments.seconds * 1000 / std::size(kRegimes) + 1;
+  int worst = 0;
+  for (const Regime& regime : kRegimes) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child < 0) failed("fork", nullptr, 0);
+    if (child == 0) _exit(run_regime(arguments, regime, ms));
+    int status = 0;
+    if (waitpid(child, &status, 0) != child) failed("waitpid", nullptr, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kSkipped) return kSkipped;
+    if (status != 0) {
+      fprintf(stderr, "limit_stress: %s: ended with status %d\n", regime.name, status);
+      worst = 1;
+    }
+  }
+  return worst;
+}
+
+}  // namespace
+}  // namespace weir
+
+int main(int argc, char** argv) {
+  return weir::run(weir::parse_stress_arguments("limit_stress", argc, argv));
+}
