@@ -357,6 +357,11 @@ BadPointer Allocator::free_slow(ThreadCache* cache, void* object) {
   return ++cache->slow_calls >= kSlowCallsPerScan ? scan_bins(cache) : BadPointer{};
 }
 
+bool Allocator::is_accessible(const void* p) const {
+  const Zone* zone = pages_.zone_of(p);
+  return zone != nullptr && zone->pfn_of(p) < zone->accessible_estimate().v;
+}
+
 PointerKind Allocator::kind_of(const void* p) {
   const size_t offset = map_.offset_of(p);
   if (offset >= map_.covered()) return PointerKind::kForeign;
@@ -464,8 +469,11 @@ const char* Allocator::verify_node(NodeId node) {
   return slab_pages == block_pages ? nullptr : "pages of slabs differ from the allocated blocks";
 }
 
-void Allocator::lock_all() {
+void Allocator::pause_reclaim() {
   if (reclaimer_ != nullptr) reclaimer_->before_fork();
+}
+
+void Allocator::lock_all() {
   take_locks();
   if (reclaimer_ != nullptr) reclaimer_->freeze_for_fork();
 }

@@ -58,6 +58,8 @@ class Allocator {
   void destroy();
 
   const AddressMap& map() const { return map_; }
+  // Whether there is memory at an address inside the arenas.
+  bool is_accessible(const void* p) const;
   const Options& options() const { return *options_; }
 
   // -- thread caches
@@ -102,7 +104,9 @@ class Allocator {
   const char* verify();
   uint64_t nr_caches() const { return nr_caches_.load(std::memory_order_relaxed); }
 
-  // -- fork: takes (and gives back) all locks in the order of their ranks
+  // -- fork: nothing is taken out of memory from here on until resume_reclaim
+  void pause_reclaim();
+  // Takes (and gives back) all locks in the order of their ranks.
   void lock_all() WEIR_NO_TSA;
   void take_locks() WEIR_NO_TSA;
   void unlock_all() WEIR_NO_TSA;

@@ -5,6 +5,7 @@
 // The caches of other threads cannot be trusted in the child: their owners went on while the kernel copied page by
 // page. What they held is lost to the child.
 #include <pthread.h>
+#include <stdio.h>
 
 #include <string_view>
 
@@ -13,6 +14,18 @@
 #include "malloc/decay.h"
 #include "malloc/process.h"
 #include "os/proc.h"
+#include "os/vm.h"
+
+// What the C library exports for walking its streams, and has no header for.
+extern "C" {
+using StreamIterator = struct _IO_FILE*;
+StreamIterator _IO_iter_begin();
+StreamIterator _IO_iter_end();
+StreamIterator _IO_iter_next(StreamIterator);
+FILE* _IO_iter_file(StreamIterator);
+void _IO_list_lock();
+void _IO_list_unlock();
+}
 
 namespace weir {
 namespace {
@@ -20,8 +33,68 @@ namespace {
 // As after SIGBUS (128 + 7): what the child would have met at its first touch.
 constexpr int kLostMemoryStatus = 135;
 
+// The C library touches memory in the child before any handler there has run, when faults on pages that are away are
+// not seen yet: streams, whose locks it makes new; the thread's control block, and its stack. They are made present
+// before the fork, and stay, because reclaim is paused by then.
+class EarlyTouched {
+ public:
+  ~EarlyTouched() {
+    if (streams_ != nullptr) os::vm_unmap(streams_, bytes_);
+  }
+
+  // Streams must be looked up before reclaim is paused: who has their list locked may be waiting for memory.
+  void collect_streams() {
+    _IO_list_lock();
+    size_t most = 0;
+    for (auto each = _IO_iter_begin(); each != _IO_iter_end(); each = _IO_iter_next(each)) ++most;
+    bytes_ = align_up(most * sizeof(FILE*), kPageSize);
+    streams_ = static_cast<FILE**>(os::vm_map(bytes_));
+    for (auto each = _IO_iter_begin(); streams_ != nullptr && each != _IO_iter_end(); each = _IO_iter_next(each))
+      streams_[count_++] = _IO_iter_file(each);
+    _IO_list_unlock();
+  }
+
+  // A stream that was closed meanwhile may be read all the same: arenas are never unmapped.
+  void touch() const {
+    const Allocator& allocator = process_allocator();
+    for (size_t i = 0; i < count_; ++i) {
+      FILE* stream = streams_[i];
+      if (!touch_heap(allocator, stream)) continue;
+      touch_heap(allocator, reinterpret_cast<char*>(stream) + sizeof(FILE) - 1);
+      touch_heap(allocator, stream->_lock);
+    }
+    const char* control = static_cast<const char*>(__builtin_thread_pointer());
+    const char* stack = static_cast<const char*>(__builtin_frame_address(0));
+    for (const char* p = control - kPageSize; p <= control + kPageSize; p += kPageSize) touch_heap(allocator, p);
+    // What fork itself and the handlers of the child need below this frame, and what they return to above it.
+    for (const char* p = stack - kStackBelow; p <= stack + kStackAbove; p += kPageSize) touch_heap(allocator, p);
+  }
+
+ private:
+  static constexpr size_t kStackBelow = size_t{64} << 10;
+  static constexpr size_t kStackAbove = size_t{16} << 10;
+
+  // False: it does not lie in the heap.
+  static bool touch_heap(const Allocator& allocator, const void* p) {
+    if (allocator.map().offset_of(p) >= allocator.map().covered() || !allocator.is_accessible(p)) return false;
+    static_cast<void>(*static_cast<const volatile char*>(p));
+    return true;
+  }
+
+  FILE** streams_ = nullptr;
+  size_t bytes_ = 0;
+  size_t count_ = 0;
+};
+
 void prepare() {
-  process_allocator().lock_all();
+  Allocator& allocator = process_allocator();
+  if (allocator.reclaimer() != nullptr) {
+    EarlyTouched early;
+    early.collect_streams();
+    allocator.pause_reclaim();
+    early.touch();
+  }
+  allocator.lock_all();
 }
 void in_parent() {
   process_allocator().unlock_all();

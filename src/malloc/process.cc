@@ -34,7 +34,7 @@ constinit pthread_key_t thread_end_key = 0;
 void on_thread_end(void* own_cache) {
   // Other destructors may still allocate and free: from here on straight from the slabs.
   cache = no_cache(NoCache::kDead);
-  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->cpus().remove();
+  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->remove_thread();
   report_misuse(allocator.detach(static_cast<ThreadCache*>(own_cache)), "thread exit");
 }
 
@@ -77,7 +77,7 @@ ThreadCache* own_cache() {
   // Set first: pthread_setspecific may allocate.
   cache = made;
   if (has_key) pthread_setspecific(thread_end_key, made);
-  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->cpus().add();
+  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->add_thread();
   return made;
 }
 

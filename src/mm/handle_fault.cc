@@ -66,6 +66,9 @@ unsigned fill(const Fault& f, const char* content, unsigned pages) {
   int error = 0;
   const size_t bytes = pages * kPageSize;
   size_t done = os::uffd_copy(f.node.uffd_of(f.c), f.address(), content, bytes, error);
+  // The program divided its memory (mprotect): the page alone lies in one mapping.
+  if (done == 0 && error == ENOENT && pages > 1)
+    done = os::uffd_copy(f.node.uffd_of(f.c), f.address(), content, kPageSize, error);
   // A page that is there already was filled for another thread's fault on it.
   if (done == 0 && error == EEXIST) done = kPageSize;
   if (done < kPageSize || error == EEXIST) {

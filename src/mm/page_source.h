@@ -54,7 +54,7 @@ class PageSource {
   Zone& zone(NodeId node) { return *zones_[node.v]; }
   std::span<const NodeId> zonelist(NodeId node) const { return {zonelists_[node.v], zonelist_length_}; }
   // The zone whose arena holds `p`, or null.
-  Zone* zone_of(const void* p) {
+  Zone* zone_of(const void* p) const {
     const size_t offset = static_cast<size_t>(static_cast<const char*>(p) - base_);
     const size_t node = offset / span_;
     return node < nr_nodes_ ? zones_[node] : nullptr;

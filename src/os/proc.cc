@@ -100,6 +100,33 @@ uint64_t process_random() {
   return value ^ (value >> 31);
 }
 
+bool DescriptorRoom::open() {
+  // What weir opens during a fork is far less.
+  constexpr rlim_t kMore = 256;
+  struct rlimit limit = {};
+  if (open_ || syscall6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, as_arg(&limit)) != 0) return open_;
+  soft_ = limit.rlim_cur;
+  hard_ = limit.rlim_max;
+  limit.rlim_cur += kMore;
+  if (limit.rlim_max < limit.rlim_cur) limit.rlim_max = limit.rlim_cur;
+  open_ = syscall6(SYS_prlimit64, 0, RLIMIT_NOFILE, as_arg(&limit), 0) == 0;
+  if (open_ || hard_ <= soft_) return open_;
+  limit.rlim_cur = limit.rlim_max = hard_;
+  return open_ = syscall6(SYS_prlimit64, 0, RLIMIT_NOFILE, as_arg(&limit), 0) == 0;
+}
+
+void DescriptorRoom::close() {
+  if (!open_) return;
+  const struct rlimit limit = {soft_, hard_};
+  syscall6(SYS_prlimit64, 0, RLIMIT_NOFILE, as_arg(&limit), 0);
+  open_ = false;
+}
+
+bool DescriptorRoom::is_short_of(uint64_t count) {
+  struct rlimit limit = {};
+  return syscall6(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, as_arg(&limit)) == 0 && limit.rlim_cur < count;
+}
+
 void sleep_ms(uint64_t ms) {
   // By futex, because every system-call filter that lets a program's locks work allows it.
   struct timespec duration = {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000) * 1000000};

@@ -16,6 +16,20 @@ unsigned current_cpu();
 // Soft limits in bytes; SIZE_MAX when unlimited.
 size_t address_space_limit();
 size_t data_limit();
+// Raises the process's limit of open files for a while: to the hard limit, or beyond it where the process may.
+class DescriptorRoom {
+ public:
+  // False: it cannot be raised. Once until close.
+  [[nodiscard]] bool open();
+  // Restores what was, also in the child of a fork.
+  void close();
+  // Whether the limit leaves no room for `count` descriptors even in an empty table.
+  static bool is_short_of(uint64_t count);
+
+ private:
+  bool open_ = false;
+  uint64_t soft_ = 0, hard_ = 0;
+};
 // A number that differs from process to process (AT_RANDOM); no system call.
 uint64_t process_random();
 // Sleeps; returns early when interrupted.

@@ -50,6 +50,8 @@ class SwapIo {
   constexpr SwapIo() = default;
   // `max_bytes` 0: as much as the existing file or device has. Faults may be null.
   [[nodiscard]] SwapOpen open(const char* path, uint64_t max_bytes, FaultInjector* faults);
+  // A nameless file in an open directory (see swap_directory).
+  [[nodiscard]] SwapOpen open_in(int directory, uint64_t max_bytes, FaultInjector* faults);
   // Nothing of `used_bytes`, counted from the start, stays readable in a file or device that outlives the program.
   void erase_and_close(uint64_t used_bytes);
   void close();
@@ -89,8 +91,8 @@ class SwapIo {
 
   uint64_t header_bytes() const { return kind_ == Kind::kNamed || kind_ == Kind::kDevice ? kHeaderBytes : 0; }
   SwapOpen open_nameless(int directory, uint64_t max_bytes);
-  SwapOpen open_in_parent(const char* path, uint64_t max_bytes);
   SwapOpen open_existing(const char* path, uint64_t max_bytes);
+  bool reset(uint64_t& max_bytes, FaultInjector* faults);
   SwapOpen adopt(uint64_t max_bytes);
   SwapOpen check_content();
   SwapOpen mark_ours();
@@ -114,6 +116,10 @@ class SwapIo {
   bool readable_by_others_ = false;
   Kind kind_ = Kind::kNone;
 };
+
+// The directory that a file for `path` is made in, as a descriptor by which more of them can be made later: by
+// processes that cannot name it any more (chroot). Negative: -errno, or -ENOTDIR where `path` is a file or device.
+[[nodiscard]] int swap_directory(const char* path);
 
 // One page for a key: locked in memory as far as limits allow and left out of core dumps. Null when there is none.
 [[nodiscard]] void* map_secret_page();

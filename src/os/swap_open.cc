@@ -98,7 +98,31 @@ uint64_t file_size_limit() {
   return align_down(limit.rlim_cur, kPageSize);
 }
 
+// A path that names nothing yet stands for the directory where it would be.
+int open_parent(const char* path) {
+  char parent[4096];  // PATH_MAX
+  const std::string_view whole(path);
+  const size_t slash = whole.rfind('/');
+  // "directory/" or "" names no file.
+  if (whole.empty() || slash == whole.size() - 1 || whole.size() >= sizeof(parent)) return -ENOENT;
+  std::string_view head = slash == std::string_view::npos ? "."
+                          : slash == 0                    ? "/"
+                                                          : std::string_view(whole.data(), slash);
+  memcpy(parent, head.data(), head.size());
+  parent[head.size()] = '\0';
+  return static_cast<int>(open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY));
+}
+
 }  // namespace
+
+int swap_directory(const char* path) {
+  struct stat status = {};
+  const long error = syscall6(SYS_newfstatat, AT_FDCWD, as_arg(path), as_arg(&status), 0);
+  if (error == -ENOENT) return open_parent(path);
+  if (error != 0) return static_cast<int>(error);
+  if (!S_ISDIR(status.st_mode)) return -ENOTDIR;
+  return static_cast<int>(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
+}
 
 const char* describe(SwapOpen result) {
   switch (result) {
@@ -132,48 +156,38 @@ const char* describe(SwapOpen result) {
   return "unknown error";
 }
 
-SwapOpen SwapIo::open(const char* path, uint64_t max_bytes, FaultInjector* faults) {
+// False: `max_bytes` is too little.
+bool SwapIo::reset(uint64_t& max_bytes, FaultInjector* faults) {
   faults_ = faults != nullptr && !faults->empty() ? faults : nullptr;
   direct_ = preallocated_ = readable_by_others_ = keeps_header_ = stale_ = false;
   original_bytes_ = 0;
   if (max_bytes > kMostBytes) max_bytes = kMostBytes;
-  if (max_bytes != 0 && max_bytes < kLeastBytes) return SwapOpen::kTooSmall;
+  return max_bytes == 0 || max_bytes >= kLeastBytes;
+}
+
+SwapOpen SwapIo::open(const char* path, uint64_t max_bytes, FaultInjector* faults) {
+  const int directory = swap_directory(path);
+  if (directory >= 0) {
+    const SwapOpen result = open_in(directory, max_bytes, faults);
+    syscall6(SYS_close, directory);
+    return result;
+  }
+  if (!reset(max_bytes, faults)) return SwapOpen::kTooSmall;
   struct stat status = {};
   const long error = syscall6(SYS_newfstatat, AT_FDCWD, as_arg(path), as_arg(&status), 0);
-  SwapOpen result;
-  if (error == -ENOENT) {
-    result = open_in_parent(path, max_bytes);
-  } else if (error != 0) {
-    result = from_error(error);
-  } else if (S_ISDIR(status.st_mode)) {
-    const long directory = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
-    result = directory < 0 ? from_error(directory) : open_nameless(static_cast<int>(directory), max_bytes);
-    if (directory >= 0) syscall6(SYS_close, directory);
-  } else if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode)) {
+  SwapOpen result = SwapOpen::kNotSupported;
+  if (error != 0 || S_ISDIR(status.st_mode))
+    result = from_error(directory);
+  else if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))
     result = open_existing(path, max_bytes);
-  } else {
-    result = SwapOpen::kNotSupported;
-  }
   if (result != SwapOpen::kOk) close();
   return result;
 }
 
-// A path that names nothing yet: a nameless file in the directory where it would be.
-SwapOpen SwapIo::open_in_parent(const char* path, uint64_t max_bytes) {
-  char parent[4096];  // PATH_MAX
-  const std::string_view whole(path);
-  const size_t slash = whole.rfind('/');
-  // "directory/" or "" names no file.
-  if (whole.empty() || slash == whole.size() - 1 || whole.size() >= sizeof(parent)) return SwapOpen::kNotFound;
-  std::string_view head = slash == std::string_view::npos ? "."
-                          : slash == 0                    ? "/"
-                                                          : std::string_view(whole.data(), slash);
-  memcpy(parent, head.data(), head.size());
-  parent[head.size()] = '\0';
-  const long directory = open_at(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY);
-  if (directory < 0) return from_error(directory);
-  const SwapOpen result = open_nameless(static_cast<int>(directory), max_bytes);
-  syscall6(SYS_close, directory);
+SwapOpen SwapIo::open_in(int directory, uint64_t max_bytes, FaultInjector* faults) {
+  if (!reset(max_bytes, faults)) return SwapOpen::kTooSmall;
+  const SwapOpen result = open_nameless(directory, max_bytes);
+  if (result != SwapOpen::kOk) close();
   return result;
 }
 

@@ -106,6 +106,15 @@ Pages vm_resident(void* address, size_t bytes) {
   return Pages(total);
 }
 
+void vm_resident_masks(void* address, unsigned words, uint64_t* masks) {
+  constexpr unsigned kMost = 512;
+  unsigned char present[kMost] = {};
+  const unsigned pages = words * 64 < kMost ? words * 64 : kMost;
+  syscall6(SYS_mincore, as_arg(address), static_cast<long>(pages * kPageSize), as_arg(present));
+  for (unsigned w = 0; w < words; ++w) masks[w] = 0;
+  for (unsigned i = 0; i < pages; ++i) masks[i / 64] |= uint64_t{present[i] & 1u} << (i % 64);
+}
+
 uint64_t vm_resident_mask(void* address, unsigned pages) {
   unsigned char present[64];
   uint64_t mask = 0;

@@ -44,6 +44,8 @@ Pages vm_resident(void* address, size_t bytes);
 uint64_t vm_resident_mask(void* address, unsigned pages);
 // Whether the system has swap space of its own: then a page may have content though it is not resident.
 bool vm_system_swaps();
+// And for `words` times 64 pages (at most 512): a word each.
+void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
 // Makes pages the process's own again that it shares with a child of a fork (MADV_POPULATE_WRITE); false when refused.
 [[nodiscard]] bool vm_unshare(void* address, size_t bytes);
 

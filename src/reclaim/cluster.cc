@@ -5,7 +5,7 @@
 namespace weir {
 namespace {
 
-// State becomes accessible in steps that serve 64 MiB of arena: one call for each of the three arrays.
+// State becomes accessible in steps that serve 64 MiB of arena: one call for each of the arrays.
 constexpr uint64_t kCoverStep = (size_t{64} << 20) / kPageSize;
 
 }  // namespace
@@ -14,12 +14,14 @@ bool ClusterMap::init(Pages capacity) {
   const size_t pages = align_up(capacity.v, kCoverStep), clusters = pages / kClusterPages;
   const size_t cluster_bytes = align_up(clusters * sizeof(Cluster), kPageSize);
   const size_t link_bytes = align_up(clusters * sizeof(ClusterLinks), kPageSize);
-  bytes_ = cluster_bytes + link_bytes + pages * sizeof(SwapEntry);
+  const size_t rejected_bytes = align_up(clusters * sizeof(*rejected_), kPageSize);
+  bytes_ = cluster_bytes + link_bytes + rejected_bytes + pages * sizeof(SwapEntry);
   memory_ = static_cast<char*>(os::vm_reserve(bytes_));
   if (memory_ == nullptr) return false;
   clusters_ = reinterpret_cast<Cluster*>(memory_);
   links_ = reinterpret_cast<ClusterLinks*>(memory_ + cluster_bytes);
-  entries_ = reinterpret_cast<SwapEntry*>(memory_ + cluster_bytes + link_bytes);
+  rejected_ = reinterpret_cast<std::atomic<uint64_t>*>(memory_ + cluster_bytes + link_bytes);
+  entries_ = reinterpret_cast<SwapEntry*>(memory_ + cluster_bytes + link_bytes + rejected_bytes);
   return true;
 }
 
@@ -36,6 +38,8 @@ bool ClusterMap::cover(Pages accessible) {
     if (!os::vm_commit(clusters_ + cluster, kClusters * sizeof(Cluster)) ||
         !os::vm_commit(reinterpret_cast<char*>(links_) + align_down(cluster * sizeof(ClusterLinks), kPageSize),
                        kClusters * sizeof(ClusterLinks)) ||
+        !os::vm_commit(reinterpret_cast<char*>(rejected_) + align_down(cluster * sizeof(*rejected_), kPageSize),
+                       kClusters * sizeof(*rejected_)) ||
         !os::vm_commit(entries_ + page, kCoverStep * sizeof(SwapEntry)))
       return false;
     covered_ += Pages(kCoverStep);

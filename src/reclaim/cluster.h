@@ -8,6 +8,7 @@
 //   swapped                    its entry says where it is; neither resident nor standby
 //   none of them               never touched, or dropped: reads as zeros
 //   garbage                    its staging address holds memory that nobody needs; counted as outside the arena
+//   rejected                   standby, and found not to compress: only a file can take it
 //   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
 // Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
 // (touched); standby -> resident (touched).
@@ -70,6 +71,8 @@ class ClusterMap {
   Cluster& operator[](ClusterId c) const { return clusters_[c]; }
   ClusterLinks& links(ClusterId c) const { return links_[c]; }
   SwapEntry& entry(Pfn pfn) const { return entries_[pfn]; }
+  // Looked at only when pages are written out, and so not part of the line above.
+  std::atomic<uint64_t>& rejected(ClusterId c) const { return rejected_[c]; }
   Pages covered() const { return covered_; }
 
  private:
@@ -77,6 +80,7 @@ class ClusterMap {
   size_t bytes_ = 0;
   Cluster* clusters_ = nullptr;
   ClusterLinks* links_ = nullptr;
+  std::atomic<uint64_t>* rejected_ = nullptr;
   SwapEntry* entries_ = nullptr;
   Pages covered_{};
 };

@@ -38,8 +38,9 @@ bool NodeReclaim::own(ClusterId c) {
   return !map_[c].owned.exchange(true, std::memory_order_acquire);
 }
 
-// Moves pages [first, end) of a cluster to staging; returns those that stay because they are pinned or the program
-// divided their mapping. A page shared with a child of a fork must become the process's own first.
+// Moves pages [first, end) of a cluster to staging; returns those that stay because they are pinned or cannot be
+// accessed. A page shared with a child of a fork must become the process's own first. Where the program divided the
+// mapping (mprotect), pages go one by one.
 uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
   uint64_t stay = 0;
   unsigned unshared_end = 0;
@@ -47,8 +48,11 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
   while (first < end) {
     int error = 0;
     const size_t bytes = (end - first) * kPageSize;
-    const size_t moved =
-        os::uffd_move(uffd_of(c), staging_address(base + first), zone_->address(base + first), bytes, error);
+    char* const to = staging_address(base + first);
+    char* const from = zone_->address(base + first);
+    size_t moved = os::uffd_move(uffd_of(c), to, from, bytes, error);
+    if (moved == 0 && bytes > kPageSize && (error == EINVAL || error == ENOENT))
+      moved = os::uffd_move(uffd_of(c), to, from, kPageSize, error);
     first += static_cast<unsigned>(moved >> kPageShift);
     if (first >= end) break;
     if (error == EBUSY && first >= unshared_end) {
@@ -177,11 +181,12 @@ uint64_t NodeReclaim::store_in_file(ClusterId c, uint64_t pages, SwapEntry* entr
   return stored;
 }
 
-// Puts copies of standby pages into the pool, what does not compress into the file; returns those that are stored.
+// Puts copies of standby pages into the pool, what does not compress into the file; returns those that are stored. What
+// was found not to compress stays so while it is in Standby: without a file it is not tried again.
 uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench) {
   if (!policy_.zswap) return store_in_file(c, pages, entries);
-  uint64_t stored = 0, rejected = 0;
-  for (uint64_t left = pages; left != 0; left &= left - 1) {
+  uint64_t stored = 0, rejected = pages & map_.rejected(c).load(std::memory_order_relaxed);
+  for (uint64_t left = pages & ~rejected; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
     const ZswapPool::Stored result = pool_.store(bench.compressor, staging_address(c * kClusterPages + i));
     if (result.result == ZswapPool::Result::kStored) {
@@ -191,6 +196,7 @@ uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Wor
     } else {
       rejected |= uint64_t{1} << i;
       if (result.result == ZswapPool::Result::kIncompressible) {
+        map_.rejected(c).fetch_or(uint64_t{1} << i, std::memory_order_relaxed);
         count(counters_->zswap_reject_compress);
       } else {
         // The pool is full: compressing the others would most likely be in vain.

@@ -41,6 +41,13 @@ NodeReclaim* Reclaimer::node_of(const void* address, Pfn& pfn) {
   return nullptr;
 }
 
+// A thread whose stack the program allocated has its rseq area in the heap: a handler that reads it would wait for
+// itself.
+void Reclaimer::add_thread() {
+  Pfn pfn = 0;
+  if (node_of(const_cast<const uint32_t*>(os::cpu_word()), pfn) == nullptr) cpus_.add();
+}
+
 // A handler on the faulting thread's processor is switched to at once; one elsewhere must be woken by an interrupt.
 void Reclaimer::follow(Handler& handler, uint32_t thread) {
   const int cpu = cpus_.cpu_of(thread);

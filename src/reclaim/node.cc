@@ -164,6 +164,8 @@ void NodeReclaim::list_present(ClusterId c) {
 void NodeReclaim::leave_standby(ClusterId c, uint64_t pages) {
   const int64_t count = std::popcount(pages);
   map_[c].standby.fetch_and(~pages);
+  if (map_.rejected(c).load(std::memory_order_relaxed) != 0)
+    map_.rejected(c).fetch_and(~pages, std::memory_order_relaxed);
   map_[c].garbage.fetch_or(pages);
   nr_standby_.fetch_sub(static_cast<uint64_t>(count), std::memory_order_relaxed);
   zone_->add_outside(count);
@@ -282,6 +284,18 @@ const char* NodeReclaim::verify() {
   return nullptr;
 }
 
+void NodeReclaim::touch_all() {
+  const ClusterId end = static_cast<ClusterId>(zone_->accessible_estimate().v / kClusterPages);
+  for (ClusterId c = 0; c < end; ++c) {
+    for (uint64_t left = map_[c].standby.load() | map_[c].swapped.load(); left != 0; left &= left - 1) {
+      const Pfn pfn = c * kClusterPages + static_cast<unsigned>(std::countr_zero(left));
+      // A lost page is as lost to the child.
+      if (entry(pfn).kind() != SwapEntry::Kind::kPoisoned)
+        static_cast<void>(*static_cast<const volatile char*>(static_cast<const void*>(zone_->address(pfn))));
+    }
+  }
+}
+
 void NodeReclaim::lock_for_fork() {
   lists_mutex_.lock_for_fork();
   if (policy_.zswap) pool_.lock_for_fork();
@@ -294,13 +308,13 @@ void NodeReclaim::unlock_for_fork() {
 
 // Only fills were under way (evictors are kept out). Of a page that was being filled, its mapping tells whether it was
 // before the kernel copied the mappings: then it is there, and what it was filled from is not needed any more.
-void NodeReclaim::settle(ClusterId c) {
+void NodeReclaim::settle(ClusterId c, uint64_t present) {
   Cluster& cluster = map_[c];
   const uint64_t busy = cluster.busy.load();
   cluster.wanted.store(0);
   cluster.owned.store(false);
   if (busy == 0) return;
-  const uint64_t there = os::vm_resident_mask(zone_->address(c * kClusterPages), kClusterPages) & busy;
+  const uint64_t there = present & busy;
   cluster.standby.fetch_and(~there);
   cluster.swapped.fetch_and(~there);
   for (uint64_t left = there; left != 0; left &= left - 1)
@@ -310,14 +324,28 @@ void NodeReclaim::settle(ClusterId c) {
   cluster.busy.store(0);
 }
 
+// Pages that are away and yet there were touched by the C library in the child, before faults were seen again: it
+// clears what other threads had in the heap (nptl: reclaim_stacks). Their content is what was swapped out, not the
+// zeros that the kernel supplied; what else may be touched so early was made present before the fork (malloc/fork.cc).
+void NodeReclaim::undo_stray_touches(ClusterId c, uint64_t present) {
+  const uint64_t stray = present & (map_[c].swapped.load() | map_[c].standby.load());
+  for (uint64_t left = stray; left != 0; left &= left - 1)
+    static_cast<void>(
+        os::vm_purge(zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))), kPageSize));
+}
+
 bool NodeReclaim::after_fork_in_child() {
   uint64_t standby = 0, swapped = 0;
   const uint32_t end = static_cast<uint32_t>(zone_->accessible_estimate().v / kPageblockPages);
   for (uint32_t block = 0; block < end; ++block) {
     if (!is_armed(block)) continue;
     if (!register_pageblock(block)) return false;
-    for (ClusterId c = block * kClustersPerPageblock; c < (block + 1) * kClustersPerPageblock; ++c) {
-      settle(c);
+    uint64_t present[kClustersPerPageblock];
+    const ClusterId first = block * kClustersPerPageblock;
+    os::vm_resident_masks(zone_->address(first * kClusterPages), kClustersPerPageblock, present);
+    for (ClusterId c = first; c < first + kClustersPerPageblock; ++c) {
+      settle(c, present[c - first]);
+      undo_stray_touches(c, present[c - first]);
       standby += static_cast<uint64_t>(std::popcount(map_[c].standby.load()));
       swapped += static_cast<uint64_t>(std::popcount(map_[c].swapped.load()));
     }

@@ -143,6 +143,8 @@ class NodeReclaim {
   const char* verify();
 
   // -- fork
+  // Reads from every page that is away, by a thread of the program while nothing is evicted.
+  void touch_all();
   void lock_for_fork() WEIR_NO_TSA;
   void unlock_for_fork() WEIR_NO_TSA;
   void pool_after_fork_in_child() {
@@ -162,7 +164,8 @@ class NodeReclaim {
   void release_from_outside(ClusterId c, uint64_t pages);
   void claim_wait(ClusterId c, uint64_t pages);
   bool register_pageblock(uint32_t pageblock);
-  void settle(ClusterId c);
+  void settle(ClusterId c, uint64_t present);
+  void undo_stray_touches(ClusterId c, uint64_t present);
 
   // evict.cc
   Pages unmap(ClusterId c, ScanControl& sc);

@@ -20,6 +20,8 @@ namespace {
 
 // With more handlers than processors they only wait for each other; eight serve two million faults a second.
 constexpr unsigned kMostDefaultHandlers = 8;
+// What weir opens in the child of a fork: userfaultfds, swap files, rings; with room to spare.
+constexpr uint64_t kDescriptorsOfChild = 128;
 
 template <class T>
 T* map_new() {
@@ -101,6 +103,9 @@ void Reclaimer::open_swap_file() {
   const uint64_t most = options_->swap_size != 0 ? options_->swap_size : 4 * bytes_of(limit_);
   SwapFileConfig config;
   config.path = options_->swap.c_str();
+  // By the name only at first: a child may have another root directory.
+  if (held_.directory < 0) held_.directory = os::swap_directory(config.path);
+  config.directory = held_.directory;
   config.max_bytes = most;
   config.encrypt = options_->swap_encrypt;
   config.faults = &faults_;
@@ -133,7 +138,7 @@ bool Reclaimer::start_handlers() {
 
 // Of all descriptors, those that were handed over stay.
 void Reclaimer::keep_inherited() {
-  int kept[2 * SwapFiles::kMost + 1];
+  int kept[2 * SwapFiles::kMost + 2];
   unsigned count = 0;
   const auto keep = [&](int fd) {
     if (fd < 0) return;
@@ -143,6 +148,7 @@ void Reclaimer::keep_inherited() {
   };
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) keep(inherited_.files[i]), keep(inherited_.lifelines[i]);
   keep(inherited_.device);
+  keep(inherited_.directory);
   os::close_all_descriptors_but(kept, count);
   held_ = inherited_;
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(held_.files[i]);
@@ -195,7 +201,7 @@ void Reclaimer::handler_main(void* handler) {
 void Reclaimer::start() {
   if (!options_->background_thread) return;
   static_cast<void>(cpus_.init());
-  cpus_.add();
+  add_thread();
   ready_.store(0);
   if (os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) < 0) {
     refused_ = -EAGAIN;
@@ -228,19 +234,45 @@ void Reclaimer::before_fork() {
   // Several threads may fork at a time; one goes first.
   while (forking_.exchange(true)) os::yield();
   while (evicting_.load() != 0) os::yield();
-  for (unsigned i = 0; i < files_.count; ++i) {
-    inherited_.files[i] = os::copy_descriptor(owner_, files_.files[i].fd());
-    if (held_.lifelines[i] >= 0) inherited_.lifelines[i] = os::copy_descriptor(owner_, held_.lifelines[i]);
+  // A program may leave itself no room for one more descriptor.
+  bool handed = !os::DescriptorRoom::is_short_of(kDescriptorsOfChild) && hand_over();
+  if (!handed && room_.open()) {
+    close_inherited();
+    handed = hand_over();
   }
-  if (held_.device >= 0) inherited_.device = os::copy_descriptor(owner_, held_.device);
+  all_present_ = !handed;
+  if (!handed) bring_all_back();
+}
+
+// Copies what the child needs into the program's table; false when that cannot hold it.
+bool Reclaimer::hand_over() {
+  bool ok = true;
+  const auto copy = [&](int held, int& inherited) {
+    if (held < 0) return;
+    inherited = os::copy_descriptor(owner_, held);
+    ok = ok && inherited >= 0;
+  };
+  for (unsigned i = 0; i < files_.count; ++i) {
+    copy(files_.files[i].fd(), inherited_.files[i]);
+    copy(held_.lifelines[i], inherited_.lifelines[i]);
+  }
+  copy(held_.device, inherited_.device);
+  copy(held_.directory, inherited_.directory);
   // A file that holds nothing is nothing to the child.
   SwapFile* file = files_.writer();
   freezes_ = file != nullptr && file->stats().slots.used != 0;
+  if (!freezes_ || !ok) return ok;
   int ends[2];
-  if (freezes_ && os::make_pipe(ends)) {
-    lifeline_end_ = ends[0];
-    inherited_.lifelines[files_.count - 1] = ends[1];
-  }
+  if (!os::make_pipe(ends)) return false;
+  lifeline_end_ = ends[0];
+  inherited_.lifelines[files_.count - 1] = ends[1];
+  return true;
+}
+
+// The child will not be able to get at what is away, so nothing may be: the limit is exceeded rather than a byte lost.
+void Reclaimer::bring_all_back() {
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->touch_all();
 }
 
 void Reclaimer::lock_for_fork() {
@@ -270,6 +302,7 @@ void Reclaimer::close_inherited() {
   for (int& fd : inherited_.files) close(fd);
   for (int& fd : inherited_.lifelines) close(fd);
   close(inherited_.device);
+  close(inherited_.directory);
   close(lifeline_end_);
 }
 
@@ -280,6 +313,7 @@ void Reclaimer::after_fork_in_parent() {
     static_cast<void>(ask(request, first_kswapd()->node->zone().node()));
   }
   close_inherited();
+  room_.close();
   forking_.store(false);
 }
 
@@ -317,7 +351,7 @@ bool Reclaimer::after_fork_in_child() {
   new (&request_mutex_) Mutex(LockRank::kLru);
   requests_ = nullptr;
   cpus_.clear();
-  cpus_.add();
+  add_thread();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
   for (Child& child : children_) child.lifeline = -1;
   for (unsigned i = 0; i < nr_nodes_; ++i)
@@ -328,8 +362,17 @@ bool Reclaimer::after_fork_in_child() {
       os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;
   while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
   close_inherited();
+  room_.close();
   forking_.store(false);
-  return mode() == Mode::kSwap;
+  if (mode() == Mode::kSwap) return true;
+  if (all_present_) lift_limit();
+  return all_present_;
+}
+
+// Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.
+void Reclaimer::lift_limit() {
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(nodes_[i]->zone().arena().capacity());
 }
 
 // -- looking ---------------------------------------------------------------------------------------------------------

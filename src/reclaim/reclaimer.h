@@ -12,6 +12,7 @@
 #include "base/lock.h"
 #include "config/options.h"
 #include "os/fault_inject.h"
+#include "os/proc.h"
 #include "os/service_thread.h"
 #include "reclaim/node.h"
 #include "reclaim/thread_cpus.h"
@@ -68,8 +69,9 @@ class Reclaimer {
   void drop(NodeReclaim& node, const SwapEntry* entries, unsigned count, Workbench& bench);
   void report_lost_page(const void* address);
 
-  // -- threads of the program: where they run
-  ThreadCpus& cpus() { return cpus_; }
+  // -- threads of the program, by themselves: handlers follow them to their processors
+  void add_thread();
+  void remove_thread() { cpus_.remove(); }
 
   // -- fork: before the locks are taken, and after; in the child, `ok` false means that pages are lost
   void before_fork();
@@ -136,6 +138,9 @@ class Reclaimer {
   void wait_for_fault_or_read(Handler& handler);
   bool set_up();
   bool wants_file() const { return !options_->swap.empty() && options_->swap.view() != "none"; }
+  bool hand_over();
+  void bring_all_back();
+  void lift_limit();
   void keep_inherited();
   void close_inherited();
   void adopt_child();
@@ -184,12 +189,15 @@ class Reclaimer {
     int files[SwapFiles::kMost];
     int lifelines[SwapFiles::kMost];
     int device = -1;
+    int directory = -1;  // where swap files are made
     Legacy() {
       for (unsigned i = 0; i < SwapFiles::kMost; ++i) files[i] = lifelines[i] = -1;
     }
   };
   Legacy held_;               // in weir's table
   Legacy inherited_;          // copies in the program's, around a fork
+  os::DescriptorRoom room_;   // for these, around a fork
+  bool all_present_ = false;  // for the child that is being made nothing is away
   int lifeline_end_ = -1;     // the reading end of the pipe for the child that is being made
   uint64_t fork_number_ = 0;  // of the file's frozen slots
   bool freezes_ = false;

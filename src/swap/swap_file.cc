@@ -60,7 +60,8 @@ SwapFile::Open SwapFile::open_key() {
 }
 
 SwapFile::Open SwapFile::open(const SwapFileConfig& config) {
-  Open result = io_.open(config.path, config.max_bytes, config.faults);
+  Open result = config.directory >= 0 ? io_.open_in(config.directory, config.max_bytes, config.faults)
+                                      : io_.open(config.path, config.max_bytes, config.faults);
   if (result != Open::kOk) return result;
   for (std::atomic<uint64_t>* counter : {&pages_written_, &pages_read_, &writes_, &reads_, &write_errors_,
                                          &read_errors_, &corrupt_pages_, &no_space_, &given_back_})

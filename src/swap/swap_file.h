@@ -29,6 +29,8 @@ struct SwapFileConfig {
   bool encrypt = false;
   // Null: nothing fails on purpose. Must live as long as the file is open.
   os::FaultInjector* faults = nullptr;
+  // Where this is an open directory (os::swap_directory), a file is made there, whatever `path` means by now.
+  int directory = -1;
 };
 
 enum class IoResult : uint8_t {

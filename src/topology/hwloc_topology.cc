@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "os/env.h"
+
 namespace weir {
 namespace {
 
@@ -111,9 +113,20 @@ bool is_set(const char* variable) {
   return getenv(variable) != nullptr;
 }
 
+bool is_described() {
+  return is_set("HWLOC_SYNTHETIC") || is_set("HWLOC_XMLFILE");
+}
+
+// An only node has all memory. Where memory was added to a running machine, the kernel counts it in the whole and not
+// in the node's own file, which hwloc reads.
+void correct_only_node(hwloc_topology_t tree, Topology& topology) {
+  if (topology.nr_nodes != 1 || is_described() || !hwloc_topology_is_thissystem(tree)) return;
+  if (const uint64_t all = os::total_memory_bytes(); all != 0) topology.nodes[0].memory_bytes = all;
+}
+
 // hwloc goes on with this machine, silently, when it cannot read the one that it was told of.
 bool ignored_description(hwloc_topology_t tree) {
-  if (!is_set("HWLOC_SYNTHETIC") && !is_set("HWLOC_XMLFILE")) return false;
+  if (!is_described()) return false;
   // HWLOC_THISSYSTEM=1 makes hwloc say yes for a described machine as well: then nothing can be told.
   return hwloc_topology_is_thissystem(tree) && !is_set("HWLOC_THISSYSTEM");
 }
@@ -126,6 +139,7 @@ HwlocResult read_hwloc(Topology& topology) {
   if (!tree.load()) return HwlocResult::kFailed;
   if (ignored_description(tree.get())) return HwlocResult::kBadDescription;
   add_nodes(tree.get(), topology);
+  correct_only_node(tree.get(), topology);
   add_cpus(tree.get(), topology);
   add_distances(tree.get(), topology);
   if (topology.finish()) return HwlocResult::kOk;

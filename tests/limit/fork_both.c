@@ -92,8 +92,7 @@ int main(int argc, char** argv) {
   CHECK(argc == 2);
   for (unsigned i = 0; i < kThreads; ++i) make_data(&scratch[i], 4 * MIB);
   make_twice_the_limit(&data);
-  for (uintptr_t i = 0; i < kThreads; ++i)
-    CHECK(pthread_create(&threads[i], NULL, fault_until_stop, (void*)i) == 0);
+  for (uintptr_t i = 0; i < kThreads; ++i) CHECK(pthread_create(&threads[i], NULL, fault_until_stop, (void*)i) == 0);
   if (strcmp(argv[1], "main") == 0) fork_rounds(NULL);
   if (strcmp(argv[1], "thread") == 0) {
     CHECK(pthread_create(&forker, NULL, fork_rounds, NULL) == 0);

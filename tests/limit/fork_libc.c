@@ -1,12 +1,12 @@
 /* fork_libc.c: what the C library itself keeps in the heap is there in the child of a fork, although it is swapped out
  * and the library uses it before any handler of the child runs: streams with their locks and buffers, environment,
  * handlers of pthread_atfork, a thread's keys, and the stack of the forking thread. */
-// limit: cases=streams,unbuffered,stack,environment timeout=60
+// limit: cases=streams,unbuffered,stack,keys,environment timeout=60
 #include <pthread.h>
 
 #include "limit.h"
 
-enum { kStreams = 300, kStackBytes = 1 << 20 };
+enum { kKeys = 40, kSleepers = 20, kNeighbours = 16, kStreams = 600, kStackBytes = 1 << 20 };
 static struct Dataset data;
 static FILE* streams[kStreams];
 
@@ -49,6 +49,57 @@ static void fork_with_streams(int with_buffers) {
   CHECK(pthread_join(thread, NULL) == 0);
 }
 
+/* glibc keeps a thread's values of keys beyond the 32nd in the heap and clears those of other threads in the child:
+ * what lies in the same pages must not be lost with that. */
+static pthread_key_t keys[kKeys];
+static uint64_t* neighbours[kSleepers][kNeighbours];
+static int sleepers_ends[2];
+static pthread_barrier_t all_there;
+
+static void* sleep_with_keys(void* number) {
+  char byte;
+  unsigned self = (unsigned)(uintptr_t)number;
+  for (int i = 0; i < kNeighbours; ++i) {
+    if (i == kNeighbours / 2)
+      for (int k = 0; k < kKeys; ++k) CHECK(pthread_setspecific(keys[k], number) == 0);
+    neighbours[self][i] = malloc(512);
+    CHECK(neighbours[self][i] != NULL);
+    fill(neighbours[self][i], 512, self * 100 + (unsigned)i);
+  }
+  pthread_barrier_wait(&all_there);
+  CHECK(read(sleepers_ends[0], &byte, 1) == 1);
+  CHECK(pthread_getspecific(keys[kKeys - 1]) == number);
+  return NULL;
+}
+
+static void check_neighbours(void) {
+  for (unsigned t = 0; t < kSleepers; ++t) {
+    for (unsigned i = 0; i < kNeighbours; ++i) CHECK(filled(neighbours[t][i], 512, t * 100 + i));
+  }
+}
+
+static void fork_with_keys(void) {
+  pthread_t threads[kSleepers];
+  CHECK(pipe(sleepers_ends) == 0 && pthread_barrier_init(&all_there, NULL, kSleepers + 1) == 0);
+  for (int k = 0; k < kKeys; ++k) CHECK(pthread_key_create(&keys[k], NULL) == 0);
+  for (uintptr_t i = 0; i < kSleepers; ++i) CHECK(pthread_create(&threads[i], NULL, sleep_with_keys, (void*)i) == 0);
+  pthread_barrier_wait(&all_there);
+  make_twice_the_limit(&data);
+  for (int round = 0; round < 3; ++round) {
+    check_data(&data);
+    pid_t child = fork();
+    if (child == 0) {
+      check_neighbours();
+      check_data(&data);
+      exit(0);
+    }
+    expect_success(child);
+  }
+  check_neighbours();
+  for (int i = 0; i < kSleepers; ++i) CHECK(write(sleepers_ends[1], "x", 1) == 1);
+  for (int i = 0; i < kSleepers; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
+}
+
 __attribute__((noinline)) static void fork_deep(int depth) {
   volatile char frame[3000];
   for (size_t i = 0; i < sizeof frame; ++i) frame[i] = (char)(depth + (int)i);
@@ -83,9 +134,15 @@ static void fork_with_heap_stack(void) {
 
 static int prepared, in_parents, in_children;
 static char* for_handlers;
-static void prepare(void) { prepared += for_handlers[5000] == 'h'; }
-static void in_parent(void) { in_parents += for_handlers[5000] == 'h'; }
-static void in_child(void) { in_children += for_handlers[5000] == 'h'; }
+static void prepare(void) {
+  prepared += for_handlers[5000] == 'h';
+}
+static void in_parent(void) {
+  in_parents += for_handlers[5000] == 'h';
+}
+static void in_child(void) {
+  in_children += for_handlers[5000] == 'h';
+}
 
 static void fork_with_environment(void) {
   char name[32], value[32];
@@ -125,6 +182,7 @@ int main(int argc, char** argv) {
   CHECK(argc == 2);
   if (strcmp(argv[1], "streams") == 0) fork_with_streams(1);
   if (strcmp(argv[1], "unbuffered") == 0) fork_with_streams(0);
+  if (strcmp(argv[1], "keys") == 0) fork_with_keys();
   if (strcmp(argv[1], "stack") == 0) fork_with_heap_stack();
   if (strcmp(argv[1], "environment") == 0) fork_with_environment();
   return 0;

@@ -54,9 +54,10 @@ __attribute__((noreturn, unused, noinline)) static void wrong_word(const struct 
                                                                    uint64_t got) {
   char text[256];
   const struct Block* block = &data->blocks[b];
-  int length = snprintf(text, sizeof text, "block %u of %zu bytes, word %zu at %p: %016llx, wanted %016llx (process %d)\n",
-                        b, block->count * 8, i, (const void*)&block->words[i], (unsigned long long)got,
-                        (unsigned long long)word_of(b, block->generation, i), (int)getpid());
+  int length =
+      snprintf(text, sizeof text, "block %u of %zu bytes, word %zu at %p: %016llx, wanted %016llx (process %d)\n", b,
+               block->count * 8, i, (const void*)&block->words[i], (unsigned long long)got,
+               (unsigned long long)word_of(b, block->generation, i), (int)getpid());
   if (write(STDERR_FILENO, text, (size_t)length) < 0) _exit(2);
   if (getenv("LIMIT_ABORT") != NULL) abort();
   _exit(1);
@@ -82,10 +83,14 @@ __attribute__((unused)) static void rewrite_data(struct Dataset* data, uint32_t 
 __attribute__((unused)) static size_t block_size(unsigned b, uint64_t* random) {
   if (b % 512 == 7) return 6 * MIB;
   switch (next_random(random) % 8) {
-    case 0: return 32 + next_random(random) % 480;
-    case 1: return 1024 + next_random(random) % 15000;
-    case 2: return 200 * KIB + next_random(random) % (200 * KIB);
-    default: return 8 * KIB + next_random(random) % (40 * KIB);
+    case 0:
+      return 32 + next_random(random) % 480;
+    case 1:
+      return 1024 + next_random(random) % 15000;
+    case 2:
+      return 200 * KIB + next_random(random) % (200 * KIB);
+    default:
+      return 8 * KIB + next_random(random) % (40 * KIB);
   }
 }
 
@@ -156,7 +161,8 @@ __attribute__((unused)) static void expect_within_limit(size_t others) {
   if (memory_limit() == 0) return;
   size_t now = anonymous_bytes();
   if (now > memory_limit() + others + 14 * MIB)
-    fprintf(stderr, "resident: %zu KiB, limit %zu KiB, others %zu KiB\n", now / KIB, memory_limit() / KIB, others / KIB);
+    fprintf(stderr, "resident: %zu KiB, limit %zu KiB, others %zu KiB\n", now / KIB, memory_limit() / KIB,
+            others / KIB);
   CHECK(now <= memory_limit() + others + 14 * MIB);
 }
 

@@ -69,7 +69,8 @@ static void burst(int flags) {
   }
   stop = 1;
   for (int i = 0; i < kThreads; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
-  CHECK(handled > 1000);
+  /* Most of them merge. */
+  CHECK(handled > 100);
 }
 
 static void alternate(void) {

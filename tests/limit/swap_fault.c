@@ -1,6 +1,7 @@
 /* swap_fault.c: a disk that fails. What cannot be written stays in memory or goes elsewhere; a page that cannot be read
  * back is lost alone: one line on standard error, SIGBUS on its touch, and every other page is unharmed. */
-// limit: cases=write_enospc,write_eio,write_short,write_always,read_short,read_eio,read_corrupt,read_syscall,bad_plan,too_small timeout=60 weir
+// limit: cases=write_enospc,write_eio,write_short,write_all,read_short,read_eio,read_corrupt,read_call,bad_plan,small
+// limit: weir
 #include <setjmp.h>
 
 #include "limit.h"
@@ -21,12 +22,12 @@ static const struct Case kCases[] = {
     {"write_enospc", "write:ENOSPC:after=50", "zswap=0", 0, 1},
     {"write_eio", "write:EIO:every=3", "zswap=0", 0, 0},
     {"write_short", "write:short:every=2", "zswap=0", 0, 0},
-    {"write_always", "write:EIO", "zswap=1", 0, 1},
+    {"write_all", "write:EIO", "zswap=1", 0, 1},
     {"read_short", "read:short:every=2", "zswap=0", 0, 0},
-    {"read_eio", "read:EIO:after=100:times=3", "zswap=0", 1, 0},
-    {"read_corrupt", "read:corrupt:after=100:times=3", "zswap=0", 1, 0},
-    {"read_syscall", "read:EIO:after=20:times=2", "zswap=0", 1, 0},
-    {"too_small", "", "zswap=0,swap_size=4M", 0, 1},
+    {"read_eio", "read:EIO:after=20:times=3", "zswap=0", 1, 0},
+    {"read_corrupt", "read:corrupt:after=20:times=3", "zswap=0", 1, 0},
+    {"read_call", "read:EIO:after=20:times=2", "zswap=0", 1, 0},
+    {"small", "", "zswap=0,swap_size=4M", 0, 1},
 };
 
 static void on_bus_error(int signo, siginfo_t* info, void* context) {
@@ -39,22 +40,26 @@ static void on_bus_error(int signo, siginfo_t* info, void* context) {
 /* Counts the pages that are lost; every word of the others must be right. */
 static unsigned count_lost_pages(void) {
   struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
-  static unsigned pages, b;
-  static size_t i;
+  /* They change between sigsetjmp and siglongjmp. */
+  volatile unsigned pages, b;
+  volatile size_t i;
+  volatile uintptr_t page = 0;
   CHECK(sigaction(SIGBUS, &action, NULL) == 0);
   pages = 0;
-  for (b = 0; b < data.count; ++b) {
+  for (b = 0; b < data.count; b = b + 1) {
     i = 0;
     if (sigsetjmp(lost, 1) != 0) {
       uintptr_t at = (uintptr_t)&data.blocks[b].words[i];
       CHECK((lost_at & ~(PAGE - 1)) == (at & ~(PAGE - 1)));
-      ++pages;
-      /* On to the next page. */
-      i += (PAGE - (at & (PAGE - 1))) / 8;
+      /* Small blocks may share it. */
+      if ((at & ~(PAGE - 1)) != page) pages = pages + 1;
+      page = at & ~(PAGE - 1);
+      i = i + (PAGE - (at & (PAGE - 1))) / 8;
     }
-    for (; i < data.blocks[b].count; ++i) {
-      uint64_t got = *(volatile uint64_t*)&data.blocks[b].words[i];
-      if (got != word_of(b, 1, i)) wrong_word(&data, b, i, got);
+    for (; i < data.blocks[b].count; i = i + 1) {
+      size_t at = i;
+      uint64_t got = *(volatile uint64_t*)&data.blocks[b].words[at];
+      if (got != word_of(b, 1, at)) wrong_word(&data, b, at, got);
     }
   }
   signal(SIGBUS, SIG_DFL);
@@ -68,8 +73,10 @@ static int make_some_data(size_t bytes) {
     unsigned b = data.count;
     size_t size = block_size(b, &random) & ~(size_t)7;
     if (size >= 4 * MIB) size = 3 * MIB;
+    /* Whole pages, so that making the data never touches a page again, which might be lost by then. */
+    size = (size + PAGE - 1) & ~(PAGE - 1);
     errno = 0;
-    data.blocks[b].words = malloc(size);
+    data.blocks[b].words = aligned_alloc(PAGE, size);
     if (data.blocks[b].words == NULL) {
       CHECK(errno == ENOMEM);
       return 0;
@@ -111,16 +118,19 @@ static void inside(const struct Case* test) {
   int complete = make_some_data(48 * MIB);
   CHECK(complete || test->may_fail);
   CHECK(data.bytes >= 12 * MIB);
-  unsigned lost_pages = strcmp(test->name, "read_syscall") == 0 ? count_lost_by_write() : 0;
+  unsigned lost_pages = strcmp(test->name, "read_call") == 0 ? count_lost_by_write() : 0;
   unsigned again = count_lost_pages();
-  if (strcmp(test->name, "read_syscall") != 0) lost_pages = again;
+  if (strcmp(test->name, "read_call") != 0) lost_pages = again;
   CHECK(test->loses ? again > 0 && again <= 200 && lost_pages > 0 : again == 0);
   /* A lost page stays lost, and no other becomes so. */
   CHECK(count_lost_pages() == again);
   expect_within_limit(0);
   pid_t child = fork();
   if (child == 0) {
-    CHECK(count_lost_pages() == again);
+    /* What is lost to the parent is lost to the child; its own reads may fail too, for the plan begins anew. */
+    unsigned in_child = count_lost_pages();
+    CHECK(in_child >= again);
+    fprintf(stderr, "lost_in_child=%u\n", in_child);
     _exit(0);
   }
   expect_success(child);
@@ -157,13 +167,15 @@ int main(int argc, char** argv) {
     }
     printf("%s: %s", argv[1], report);
     if (kCases[i].loses) {
-      CHECK(complaints == (unsigned)atoi(report + 5));
+      /* One line for each page, whoever lost it. */
+      const char* in_child = strstr(result.text, "lost_in_child=");
+      CHECK(in_child != NULL && complaints == (unsigned)atoi(in_child + 14));
       CHECK(lines_with(result.text, "it is lost, and touching it raises SIGBUS") == complaints);
     }
     return 0;
   }
   /* A plan that is no plan: said once, and nothing is written to the file. */
-  static const struct Case kBad = {"write_always", "write:maybe", "zswap=1", 0, 1};
+  static const struct Case kBad = {"write_all", "write:maybe", "zswap=1", 0, 1};
   struct ChildResult result = run_child(run_case, (void*)&kBad);
   CHECK(lines_with(result.text, "weir: ") == 1);
   CHECK(exited_with(result.status, 0) || exited_with(result.status, 64));

@@ -116,7 +116,7 @@ class Worker {
   Worker(Shared& shared, unsigned id, uint64_t seed) : s_(shared), random_(seed * 1000 + id) {}
 
   void run() {
-    s_.a.reclaimer().cpus().add();
+    s_.a.reclaimer().add_thread();
     cache_ = s_.a.allocator().attach();
     while (!s_.stop.load(std::memory_order_relaxed)) {
       for (int i = 0; i < 16; ++i) step();
@@ -125,7 +125,7 @@ class Worker {
     }
     while (!live_.empty()) release(take_any());
     if (cache_ != nullptr && s_.a.allocator().detach(cache_).misuse != Misuse::kNone) failed("misuse", cache_, 0);
-    s_.a.reclaimer().cpus().remove();
+    s_.a.reclaimer().remove_thread();
     s_.gate.leave();
   }
 

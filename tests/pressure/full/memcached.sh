@@ -41,10 +41,10 @@ print(sorted(results.items()))
 sys.exit(len(results) != 6)
 SCRIPT
 use_memcached() {
-  local port server
+  local port
   port=$(free_port) || return 1
   "$limited" memcached -u "$(id -un)" -l 127.0.0.1 -p "$port" -U 0 -m 400 -t 4 >server.log 2>>"$PRESSURE_ERR" &
-  server=$!
+  server=$!  # not local: the trap runs when the function is left
   trap 'kill $server 2>/dev/null; wait $server' EXIT
   wait_for bash -c ": </dev/tcp/127.0.0.1/$port" || { cat server.log >&2; return 1; }
   "$python" "$room/client.py" "$port" || return 1

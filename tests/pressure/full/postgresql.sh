@@ -5,10 +5,12 @@
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
 [ -x "$bin/initdb" ] && [ -x "$bin/psql" ] || skip "PostgreSQL is not installed"
 
-as_user=()
+as_user=() as_server=()
 if [ "$(id -u)" = 0 ]; then
   need setpriv
   as_user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+  # What a service manager would give it: without it that user may have no userfaultfd, and nothing could be swapped.
+  as_server=("${as_user[@]}" --inh-caps +sys_ptrace --ambient-caps +sys_ptrace)
   # The library itself may lie where that user cannot go.
   cp -L "$library" "$room/$(basename "$library")"
   export WEIR_LIBRARY=$room/$(basename "$library")
@@ -27,14 +29,13 @@ SCRIPT
 psql_here() { "${as_user[@]}" "$bin/psql" -h "$PWD" -p 5432 -d postgres -X -q -A -t -v ON_ERROR_STOP=1 "$@"; }
 use_postgresql() {
   chmod 777 . && cd . || return 1
-  : >"$room/server.err" && chmod 666 "$room/server.err"
   "${as_user[@]}" "$bin/initdb" -D data -A trust -U postgres --no-sync >initdb.log 2>&1 || { cat initdb.log >&2; return 1; }
   export PGUSER=postgres HOME=$PWD
-  "$limited" "${as_user[@]}" "$bin/postgres" -D data -k "$PWD" -c listen_addresses= -c fsync=off -c port=5432 -c jit=off \
-    -c shared_buffers=16MB >"$room/server.err" 2>&1 &
-  local server=$!
+  "$limited" "${as_server[@]}" "$bin/postgres" -D data -k "$PWD" -c listen_addresses= -c fsync=off -c port=5432 -c jit=off \
+    -c shared_buffers=16MB 2>>"$PRESSURE_ERR" &
+  server=$!  # not local: the trap runs when the function is left
   trap 'kill -INT $server 2>/dev/null; wait $server' EXIT
-  wait_for psql_here -c 'select 1' || { cat "$room/server.err" >&2; return 1; }
+  wait_for psql_here -c 'select 1' || return 1
   psql_here <"$room/script.sql" || return 1
   psql_here <"$room/script.sql" >first & local first=$!
   psql_here <"$room/script.sql" >second || return 1
@@ -44,9 +45,7 @@ use_postgresql() {
   wait "$server"
   echo "server ended with $?"
   trap - EXIT
-  # Its own lines and weir's are in one stream.
-  grep -aE '^weir: |^'$'\t''[A-Z].*: ' "$room/server.err" >>"$PRESSURE_ERR"
-  grep -aE 'PANIC|FATAL|crash|signal' "$room/server.err" | grep -v 'starting up'
+  grep -aE 'PANIC|FATAL|crash|signal' "$PRESSURE_ERR" | grep -vE 'starting up|terminating connection due to administrator'
   return 0
 }
 compare_limited "PostgreSQL" use_postgresql

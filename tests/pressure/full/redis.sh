@@ -19,7 +19,7 @@ use_redis() {
   port=$(free_port) || return 1
   "$limited" redis-server --bind 127.0.0.1 --port "$port" --save '' --dir "$PWD" --enable-debug-command local \
     --activedefrag no >server.log 2>>"$PRESSURE_ERR" &
-  local server=$!
+  server=$!  # not local: the trap runs when the function is left
   trap 'kill $server 2>/dev/null; wait $server' EXIT
   wait_for cli ping || { cat server.log >&2; return 1; }
   cli eval "$fill_script" 0

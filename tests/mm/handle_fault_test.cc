@@ -1,0 +1,349 @@
+// handle_fault_test.cc: a touch of a page that is away, for each place where it can be; what comes back with it, and
+// what happens when it cannot come back.
+#include "mm/handle_fault.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "support/page_content.h"
+#include "support/squeeze.h"
+#include "support/swap_place.h"
+#include "support/touch.h"
+
+namespace weir {
+namespace {
+
+constexpr size_t kLimit = size_t{32} << 20;
+constexpr size_t kCapacity = size_t{256} << 20;
+constexpr size_t kData = size_t{4} << 20;
+constexpr uint64_t kDataPages = kData >> kPageShift;
+
+class HandleFault : public testing::Test {
+ protected:
+  void SetUp() override {
+    configure(a_.options());
+    if (const char* why = a_.start(kLimit, kCapacity)) GTEST_SKIP() << why;
+    ASSERT_STREQ(a_.reclaimer().swap_problem(), nullptr);
+    // Counted when it is given out: a long run would be by touch.
+    for (size_t at = 0; at < kData; at += kData / 4) {
+      p_.push_back(static_cast<char*>(a_->malloc(nullptr, kData / 4)));
+      ASSERT_NE(p_.back(), nullptr);
+      write_content(p_.back(), kData / 4, kSeed + at * 4);
+    }
+  }
+  virtual void configure(Options&) {}
+
+  static constexpr uint64_t kSeed = content_seed(uint64_t{7} << 40, Content::kCompressible);
+  static constexpr size_t kBlockPages = kDataPages / 4;
+  char* page(size_t i) const { return p_[i / kBlockPages] + i % kBlockPages * kPageSize; }
+  Pfn pfn(size_t i) { return a_.zone().pfn_of(page(i)); }
+  Cluster& cluster(size_t i) { return a_.node().cluster(cluster_of(pfn(i))); }
+  SwapEntry entry(size_t i) { return a_.node().entry(pfn(i)); }
+  bool is_standby(size_t i) { return (cluster(i).standby.load() & page_bit(pfn(i))) != 0; }
+  bool is_swapped(size_t i) { return (cluster(i).swapped.load() & page_bit(pfn(i))) != 0; }
+  bool is_counted(size_t i) { return (a_.zone().resident_mask(cluster_of(pfn(i))) & page_bit(pfn(i))) != 0; }
+  // Reads it.
+  bool is_intact(size_t i) const {
+    const size_t block = i / kBlockPages;
+    return check_content_at(p_[block], i % kBlockPages * kPageSize, kPageSize, kSeed + block * kData);
+  }
+  void expect_whole() { EXPECT_STREQ(find_fault(a_), nullptr); }
+  ReclaimStats stats() { return settled_stats(a_); }
+  [[nodiscard]] bool swap_all() {
+    return squeeze(a_, Pages(1), [&] {
+      for (size_t i = 0; i < kDataPages; ++i)
+        if (!is_swapped(i)) return false;
+      return true;
+    });
+  }
+  // The first page of a cluster that is ours throughout, past page `from`.
+  size_t cluster_start(size_t from) {
+    size_t i = from;
+    while (pfn(i) % kClusterPages != 0 || i % kBlockPages + kClusterPages > kBlockPages) ++i;
+    return i;
+  }
+
+  LimitedAllocator a_;
+  std::vector<char*> p_;
+};
+
+// Touches the pages of a cluster from its first one on; returns by how much `counter` rose with each touch that did.
+template <class Counter>
+std::vector<uint64_t> walk_cluster(LimitedAllocator& a, const char* first, Counter counter) {
+  std::vector<uint64_t> steps;
+  uint64_t before = settled_stats(a).*counter;
+  for (unsigned i = 0; i < kClusterPages; ++i) {
+    touch(first + i * kPageSize);
+    const uint64_t now = settled_stats(a).*counter;
+    if (now != before) steps.push_back(now - before);
+    before = now;
+  }
+  return steps;
+}
+
+const std::vector<uint64_t> kDoubling{1, 2, 4, 8, 16, 32, 1};  // the last one by the end of the cluster
+
+// -- zero-fill -------------------------------------------------------------------------------------------------------
+
+class ZeroFill : public HandleFault {
+ protected:
+  void SetUp() override {
+    HandleFault::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    run_ = static_cast<char*>(a_->malloc(nullptr, kRun));
+    ASSERT_NE(run_, nullptr);
+    // From the first whole cluster on.
+    while (a_.zone().pfn_of(run_) % kClusterPages != 0) run_ += kPageSize;
+  }
+  static constexpr size_t kRun = size_t{16} << 20;
+  char* run_ = nullptr;
+};
+
+TEST_F(ZeroFill, AFirstTouchBringsOnePageOfZeros) {
+  const ReclaimStats before = stats();
+  const Pages total = a_.zone().total();
+  char* p = run_ + 1000 * kPageSize;
+  EXPECT_TRUE(is_zero(p, kPageSize));
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.pgfault - before.pgfault, 1u);
+  EXPECT_EQ(after.pgfault_zero - before.pgfault_zero, 1u);
+  EXPECT_EQ(after.pgmajfault, before.pgmajfault);
+  EXPECT_EQ(a_.zone().total(), total + Pages(1));
+  EXPECT_EQ(os::vm_resident(run_, kRun / 2), Pages(1));
+  EXPECT_TRUE(is_zero(p, kPageSize));
+  EXPECT_EQ(stats().pgfault, after.pgfault) << "it is there now";
+  expect_whole();
+}
+
+TEST_F(ZeroFill, GrowsInSequence) {
+  const Pages total = a_.zone().total();
+  EXPECT_EQ(walk_cluster(a_, run_, &ReclaimStats::pgfault_zero), kDoubling);
+  EXPECT_EQ(a_.zone().total(), total + Pages(kClusterPages));
+  expect_whole();
+}
+
+TEST_F(ZeroFill, DoesNotGrowAtRandom) {
+  const uint64_t before = stats().pgfault_zero;
+  for (const size_t i : {100u, 37u, 2000u, 1500u, 36u, 800u, 1700u, 102u}) touch(run_ + i * kPageSize);
+  EXPECT_EQ(stats().pgfault_zero - before, 8u);
+  EXPECT_EQ(os::vm_resident(run_, kRun / 2), Pages(8));
+  expect_whole();
+}
+
+TEST_F(ZeroFill, AWriteByASystemCallIsAFaultToo) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_EQ(write(ends[1], "word", 4), 4);
+  EXPECT_EQ(read(ends[0], run_ + 500 * kPageSize, 4), 4);
+  EXPECT_EQ(memcmp(run_ + 500 * kPageSize, "word", 5), 0) << "zeros behind it";
+  close(ends[0]);
+  close(ends[1]);
+  expect_whole();
+}
+
+// -- standby ---------------------------------------------------------------------------------------------------------
+
+class Standby : public HandleFault {
+ protected:
+  void configure(Options& options) override { options.standby_percent = 50; }
+};
+
+TEST_F(Standby, ATouchBringsThePageBackActive) {
+  // Half of this limit may be in Standby, so that nothing has to be written yet.
+  ASSERT_TRUE(squeeze(a_, Pages(kDataPages + 64), [&] { return a_.node().standby().v >= kDataPages / 4; }));
+  std::vector<size_t> standby;
+  for (size_t i = 0; i < kDataPages; ++i)
+    if (is_standby(i)) standby.push_back(i);
+  ASSERT_GE(standby.size(), 2u);
+  const size_t one = standby[standby.size() / 2];
+  EXPECT_TRUE(is_counted(one)) << "still in memory";
+  EXPECT_EQ(os::vm_resident(page(one), kPageSize), Pages(0));
+  expect_whole();
+  const ReclaimStats before = stats();
+  const Pages total = a_.zone().total();
+  EXPECT_TRUE(is_intact(one));
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.pgfault - before.pgfault, 1u);
+  EXPECT_EQ(after.pgfault_standby - before.pgfault_standby, 1u);
+  EXPECT_EQ(after.pgactivate - before.pgactivate, 1u);
+  EXPECT_EQ(after.pgmajfault, before.pgmajfault) << "nothing was read";
+  EXPECT_EQ(after.standby + Pages(1), before.standby) << "the others stay";
+  EXPECT_FALSE(is_standby(one));
+  EXPECT_NE(cluster(one).active.load() & page_bit(pfn(one)), 0u);
+  EXPECT_EQ(a_.zone().total(), total + Pages(1)) << "its old place is memory until it is given back";
+  expect_whole();
+  for (size_t i = 0; i < kDataPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
+  expect_whole();
+}
+
+// -- compressed memory -----------------------------------------------------------------------------------------------
+
+class Zswap : public HandleFault {};
+
+TEST_F(Zswap, ATouchBringsThePageBack) {
+  ASSERT_TRUE(swap_all());
+  const size_t one = cluster_start(100) + 20;
+  ASSERT_EQ(entry(one).kind(), SwapEntry::Kind::kZswap);
+  EXPECT_FALSE(is_counted(one));
+  const ReclaimStats before = stats();
+  EXPECT_TRUE(is_intact(one));
+  // Before anybody holds still, because what a fault leaves behind then waits for the next one.
+  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().zswap_stored + Pages(1) == before.zswap_stored; }))
+      << "its copy is gone";
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.pgfault - before.pgfault, 1u);
+  EXPECT_EQ(after.pgmajfault - before.pgmajfault, 1u);
+  EXPECT_EQ(after.zswpin - before.zswpin, 1u);
+  EXPECT_EQ(after.swap_ra, before.swap_ra);
+  EXPECT_TRUE(is_counted(one));
+  EXPECT_FALSE(is_swapped(one));
+  EXPECT_FALSE(entry(one));
+  EXPECT_TRUE(is_swapped(one - 1) && is_swapped(one + 1));
+  expect_whole();
+}
+
+TEST_F(Zswap, ReadaheadGrowsInSequence) {
+  ASSERT_TRUE(swap_all());
+  const ReclaimStats before = stats();
+  EXPECT_EQ(walk_cluster(a_, page(cluster_start(0)), &ReclaimStats::zswpin), kDoubling);
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.pgfault - before.pgfault, kDoubling.size());
+  EXPECT_EQ(after.swap_ra - before.swap_ra, kClusterPages - kDoubling.size());
+  EXPECT_EQ(after.swap_ra_hit - before.swap_ra_hit, after.swap_ra - before.swap_ra) << "all of it was right";
+  expect_whole();
+}
+
+TEST_F(Zswap, NoReadaheadAtRandom) {
+  ASSERT_TRUE(swap_all());
+  const ReclaimStats before = stats();
+  for (const size_t i : {500u, 20u, 300u, 900u, 18u, 620u, 440u, 16u}) EXPECT_TRUE(is_intact(i));
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.zswpin - before.zswpin, 8u);
+  EXPECT_EQ(after.swap_ra, before.swap_ra);
+  expect_whole();
+}
+
+class LittleReadahead : public HandleFault {
+ protected:
+  void configure(Options& options) override { options.page_cluster = 1; }
+};
+
+// At most 2^page_cluster, and eight times that once a stream is steady.
+TEST_F(LittleReadahead, ThePageClusterBoundsIt) {
+  ASSERT_TRUE(swap_all());
+  EXPECT_EQ(walk_cluster(a_, page(cluster_start(0)), &ReclaimStats::zswpin),
+            (std::vector<uint64_t>{1, 2, 4, 8, 16, 16, 16, 1}));
+}
+
+// -- the swap file ---------------------------------------------------------------------------------------------------
+
+class File : public HandleFault {
+ protected:
+  void configure(Options& options) override {
+    options.zswap = false;
+    file_ = folder_.sparse("swap", off_t{64} << 20);
+    ASSERT_TRUE(options.swap.assign(file_));
+  }
+  void SetUp() override {
+    HandleFault::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    ASSERT_TRUE(swap_all());
+  }
+  // As a disk does that forgets.
+  void damage(size_t i) {
+    const int fd = open(file_.c_str(), O_WRONLY | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    const std::string garbage(kPageSize, 'x');
+    // The file's first page says whose it is.
+    const auto at = static_cast<off_t>((1 + entry(i).slot()) * kPageSize);
+    EXPECT_EQ(pwrite(fd, garbage.data(), kPageSize, at), static_cast<ssize_t>(kPageSize));
+    EXPECT_EQ(fsync(fd), 0);
+    close(fd);
+  }
+  SwapFolder folder_;
+  std::string file_;
+};
+
+TEST_F(File, ATouchReadsThePage) {
+  const size_t one = cluster_start(300) + 30;
+  ASSERT_EQ(entry(one).kind(), SwapEntry::Kind::kFile);
+  const ReclaimStats before = stats();
+  EXPECT_GE(before.swap_used, Pages(kDataPages));
+  EXPECT_TRUE(is_intact(one));
+  // Before anybody holds still, because what a fault leaves behind then waits for the next one.
+  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().swap_used + Pages(1) == before.swap_used; }))
+      << "its slot is free";
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.pgfault - before.pgfault, 1u);
+  EXPECT_EQ(after.pgmajfault - before.pgmajfault, 1u);
+  EXPECT_EQ(after.pswpin - before.pswpin, 1u);
+  EXPECT_FALSE(is_swapped(one));
+  EXPECT_TRUE(is_swapped(one - 1) && is_swapped(one + 1));
+  expect_whole();
+  for (size_t i = 0; i < kDataPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
+  EXPECT_EQ(stats().pswpin - before.pswpin, kDataPages) << "each once";
+  expect_whole();
+}
+
+TEST_F(File, ReadaheadGrowsInSequence) {
+  // Pages that were written together lie side by side.
+  size_t first = cluster_start(0);
+  const auto in_one_piece = [&](size_t at) {
+    for (unsigned i = 1; i < kClusterPages; ++i)
+      if (entry(at + i).slot() != entry(at).slot() + i) return false;
+    return true;
+  };
+  while (!in_one_piece(first)) first = cluster_start(first + 1);
+  const ReclaimStats before = stats();
+  EXPECT_EQ(walk_cluster(a_, page(first), &ReclaimStats::pswpin), kDoubling);
+  EXPECT_EQ(stats().pgfault - before.pgfault, kDoubling.size());
+  expect_whole();
+}
+
+TEST_F(File, NoReadaheadAtRandom) {
+  const ReclaimStats before = stats();
+  for (const size_t i : {500u, 20u, 300u, 900u, 18u, 620u, 440u, 16u}) EXPECT_TRUE(is_intact(i));
+  EXPECT_EQ(stats().pswpin - before.pswpin, 8u);
+  EXPECT_EQ(stats().swap_ra, before.swap_ra);
+  expect_whole();
+}
+
+// -- pages that are lost ---------------------------------------------------------------------------------------------
+
+TEST_F(File, ADamagedPageRaisesSigbusAndNoOtherDoes) {
+  const size_t bad = cluster_start(500) + 25;
+  damage(bad);
+  testing::internal::CaptureStderr();
+  EXPECT_TRUE(touch_fails(page(bad)));
+  EXPECT_TRUE(touch_fails(page(bad) + 100)) << "every time";
+  settle(a_);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("could not be read back from swap"), std::string::npos) << said;
+  EXPECT_EQ(said.find("weir:"), said.rfind("weir:")) << "once: " << said;
+  EXPECT_EQ(stats().swap_read_error, 1u);
+  EXPECT_EQ(entry(bad).kind(), SwapEntry::Kind::kPoisoned);
+  for (size_t i = 0; i < kDataPages; ++i) ASSERT_TRUE(i == bad || is_intact(i)) << i;
+  EXPECT_TRUE(touch_fails(page(bad)));
+  EXPECT_EQ(stats().swap_read_error, 1u);
+  EXPECT_STREQ(a_.allocator().verify(), nullptr);
+}
+
+TEST_F(File, ReadaheadStopsBeforeADamagedPage) {
+  const size_t first = cluster_start(0), bad = first + 10;
+  damage(bad);
+  testing::internal::CaptureStderr();
+  for (size_t i = first; i < bad; ++i) ASSERT_TRUE(is_intact(i)) << i;
+  EXPECT_EQ(stats().swap_read_error, 0u) << "nobody touched it";
+  EXPECT_TRUE(touch_fails(page(bad)));
+  for (size_t i = bad + 1; i < first + kClusterPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
+  EXPECT_EQ(stats().swap_read_error, 1u);
+  static_cast<void>(testing::internal::GetCapturedStderr());
+  EXPECT_STREQ(a_.allocator().verify(), nullptr);
+}
+
+}  // namespace
+}  // namespace weir

@@ -1,0 +1,242 @@
+// reclaimer_test.cc: a limit that is kept: when kswapd works and when it rests, what is counted, what happens when
+// nothing can be freed, and that content survives. Everything is recounted, also against the kernel, after each phase.
+#include "reclaim/reclaimer.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "support/page_content.h"
+#include "support/random.h"
+#include "support/squeeze.h"
+
+namespace weir {
+namespace {
+
+constexpr size_t kLimit = size_t{16} << 20;
+constexpr size_t kCapacity = size_t{256} << 20;
+constexpr Pages kLimitPages(kLimit >> kPageShift);
+
+struct Block {
+  char* p;
+  size_t size;
+  uint64_t seed;
+};
+
+class ReclaimerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const char* why = a_.start(kLimit, kCapacity)) GTEST_SKIP() << why;
+  }
+  // False: no memory.
+  bool allocate(size_t size, Content kind) {
+    char* p = static_cast<char*>(a_->malloc(nullptr, size));
+    if (p == nullptr) return false;
+    blocks_.push_back({p, size, content_seed(random_.next(), kind)});
+    write_content(p, size, blocks_.back().seed);
+    return true;
+  }
+  void expect_content() {
+    for (const Block& b : blocks_)
+      ASSERT_TRUE(check_content_at(b.p, 0, b.size, b.seed)) << "block " << &b - blocks_.data();
+  }
+  void release(size_t keep = 0) {
+    for (; blocks_.size() > keep; blocks_.pop_back())
+      ASSERT_EQ(a_->free(nullptr, blocks_.back().p).misuse, Misuse::kNone);
+  }
+  void expect_whole() { EXPECT_STREQ(find_fault(a_), nullptr); }
+  void expect_nothing_left() {
+    release();
+    a_->trim(nullptr);
+    expect_whole();
+    EXPECT_EQ(a_->charged(), 0u);
+    EXPECT_EQ(a_.node().swapped_pages(), 0u);
+    EXPECT_EQ(a_.node().standby(), Pages(0));
+  }
+  ReclaimStats stats() { return settled_stats(a_); }
+
+  LimitedAllocator a_;
+  std::vector<Block> blocks_;
+  Random random_{1};
+};
+
+TEST_F(ReclaimerTest, KswapdStartsBelowLowAndStopsAtHigh) {
+  constexpr size_t kBlock = size_t{64} << 10;
+  const Zone& zone = a_.zone();
+  const Watermarks marks = zone.watermarks();
+  ASSERT_GT(marks.low, marks.min);
+  ASSERT_GT(marks.high, marks.low);
+  while (zone.free_budget() >= marks.low + pages_of(kBlock)) ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
+  // It may look, and finds nothing to do.
+  for (int i = 0; i < 20; ++i) {
+    a_.reclaimer().wake_kswapd(zone.node());
+    usleep(5000);
+  }
+  EXPECT_EQ(stats().pgscan_kswapd, 0u);
+  EXPECT_EQ(stats().standby, Pages(0));
+  expect_whole();
+
+  while (zone.free_budget() >= marks.low && stats().pgsteal_kswapd == 0)
+    ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
+  ASSERT_TRUE(wait_until([&] { return zone.free_budget() >= marks.high; }));
+  const ReclaimStats at_high = stats();
+  EXPECT_GT(at_high.kswapd_wake, 0u);
+  EXPECT_GT(at_high.pgsteal_kswapd, 0u);
+  EXPECT_EQ(at_high.pgsteal_direct, 0u) << "nobody had to wait";
+  // Beyond the mark go at most what was under way, a cluster, and what gaps in the pool gave back.
+  EXPECT_LE(zone.free_budget(), marks.high + Pages(4 * kClusterPages));
+  for (int i = 0; i < 20; ++i) {
+    a_.reclaimer().wake_kswapd(zone.node());
+    usleep(5000);
+  }
+  EXPECT_EQ(stats().pgscan_kswapd, at_high.pgscan_kswapd) << "it rests";
+  EXPECT_EQ(stats().pgsteal_kswapd, at_high.pgsteal_kswapd);
+  expect_whole();
+  expect_content();
+  expect_nothing_left();
+}
+
+TEST_F(ReclaimerTest, ALongRunCountsWhatIsTouchedOfIt) {
+  constexpr size_t kRun = size_t{64} << 20;
+  constexpr unsigned kPlaces = 10;
+  const Pages before = a_.zone().total();
+  char* run = static_cast<char*>(a_->malloc(nullptr, kRun));
+  ASSERT_NE(run, nullptr) << "four times the limit";
+  EXPECT_EQ(a_.zone().total(), before);
+  for (size_t i = 0; i < kPlaces; ++i) write_content(run + i * (kRun / kPlaces) / kPageSize * kPageSize, 100, i + 1);
+  settle(a_);
+  const Pages touched = a_.zone().total() - before;
+  EXPECT_GE(touched, Pages(kPlaces));
+  EXPECT_LE(touched, Pages(2 * kPlaces)) << "few more";
+  EXPECT_EQ(os::vm_resident(run, kRun), touched);
+  expect_whole();
+  for (size_t i = 0; i < kPlaces; ++i)
+    EXPECT_TRUE(check_content_at(run + i * (kRun / kPlaces) / kPageSize * kPageSize, 0, 100, i + 1));
+  ASSERT_EQ(a_->free(nullptr, run).misuse, Misuse::kNone);
+  expect_nothing_left();
+  EXPECT_EQ(a_.zone().total(), Pages(0));
+}
+
+TEST_F(ReclaimerTest, NoMemoryWhenNothingCanBeFreed) {
+  constexpr size_t kBlock = size_t{100} << 10;
+  // Does not compress, and there is no file.
+  while (blocks_.size() * kBlock <= 2 * kLimit && allocate(kBlock, Content::kRandom)) {
+  }
+  ASSERT_LT(blocks_.size() * kBlock, kLimit) << "more than there can be";
+  EXPECT_GE(blocks_.size() * kBlock, kLimit / 2);
+  EXPECT_EQ(a_->malloc(nullptr, kBlock), nullptr) << "and again";
+  EXPECT_EQ(a_->malloc(nullptr, kLimit / 5), nullptr);
+  expect_whole();
+  expect_content();
+  expect_whole();
+  // Room is room again at once.
+  release(blocks_.size() / 2);
+  EXPECT_TRUE(allocate(kBlock, Content::kRandom));
+  EXPECT_TRUE(allocate(kBlock, Content::kCompressible));
+  expect_content();
+  expect_nothing_left();
+}
+
+TEST_F(ReclaimerTest, MoreThanTheLimitWithinTheLimit) {
+  while (blocks_.size() < 3 * kLimit / (size_t{200} << 10))
+    ASSERT_TRUE(allocate(size_t{200} << 10, blocks_.size() % 4 == 0 ? Content::kUniform : Content::kCompressible));
+  expect_whole();
+  for (int round = 0; round < 2; ++round) expect_content();
+  expect_whole();
+  const ReclaimStats s = stats();
+  EXPECT_GT(s.zswpout, kLimitPages.v);
+  EXPECT_GT(s.zswpin, kLimitPages.v);
+  EXPECT_GT(s.zswap_same_filled, 0u);
+  EXPECT_LE(s.resident_peak, kLimitPages + Pages(kLimitPages.v / 8));
+  expect_nothing_left();
+}
+
+TEST_F(ReclaimerTest, ContentIsExactAfterEverythingWasSwapped) {
+  constexpr size_t kBlock = size_t{200} << 10;
+  constexpr uint64_t kBlocks = 60;
+  for (uint64_t i = 0; i < kBlocks; ++i)
+    ASSERT_TRUE(allocate(kBlock, i % 5 == 0 ? Content::kUniform : Content::kCompressible));
+  const uint64_t data = kBlocks * pages_of(kBlock).v;
+  ASSERT_TRUE(squeeze(a_, Pages(1), [&] { return a_.node().swapped_pages() >= data; })) << a_.node().swapped_pages();
+  for (const Block& b : blocks_) ASSERT_EQ(os::vm_resident(b.p, b.size), Pages(0)) << "all are away";
+  expect_whole();
+  const ReclaimStats before = stats();
+  expect_content();
+  expect_whole();
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.zswpin - before.zswpin, data) << "each once";
+  EXPECT_EQ(after.workingset_refault_anon - before.workingset_refault_anon, data);
+  EXPECT_EQ(a_.node().swapped_pages(), 0u);
+  expect_nothing_left();
+}
+
+TEST_F(ReclaimerTest, WhatIsFreedWhileItIsAwayIsDropped) {
+  constexpr size_t kBlock = size_t{1} << 20;
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
+  ASSERT_TRUE(squeeze(a_, Pages(1), [&] { return a_.node().swapped_pages() == 8 * pages_of(kBlock).v; }));
+  const ReclaimStats before = stats();
+  release(3);
+  EXPECT_EQ(a_.node().swapped_pages(), 3 * pages_of(kBlock).v);
+  EXPECT_EQ(stats().zswap_stored, Pages(3 * pages_of(kBlock).v));
+  EXPECT_EQ(stats().pgfault, before.pgfault) << "nothing came back for it";
+  expect_whole();
+  // What lies there now is not what was there.
+  char* fresh = static_cast<char*>(a_->calloc(nullptr, kBlock));
+  ASSERT_NE(fresh, nullptr);
+  EXPECT_TRUE(is_zero(fresh, kBlock));
+  ASSERT_EQ(a_->free(nullptr, fresh).misuse, Misuse::kNone);
+  expect_content();
+  expect_nothing_left();
+}
+
+TEST_F(ReclaimerTest, NothingMovesWhileItHoldsStill) {
+  constexpr size_t kBlock = size_t{64} << 10;
+  while (a_.zone().free_budget() >= a_.zone().watermarks().low + pages_of(kBlock))
+    ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
+  {
+    const StandStill still(a_.reclaimer());
+    a_.zone().set_managed(Pages(1));
+    for (int i = 0; i < 10; ++i) {
+      a_.reclaimer().wake_kswapd(a_.zone().node());
+      usleep(5000);
+    }
+    EXPECT_EQ(a_.reclaimer().stats().pgscan_kswapd, 0u);
+    EXPECT_EQ(a_.node().standby(), Pages(0));
+    EXPECT_STREQ(a_.reclaimer().verify(), nullptr);
+  }
+  EXPECT_TRUE(wait_until([&] { return a_.node().swapped_pages() != 0; })) << "it goes on";
+  a_.zone().set_managed(kLimitPages);
+  expect_whole();
+  expect_content();
+  expect_nothing_left();
+}
+
+// Without threads of weir's own there is no swapping, and the limit is kept by refusing.
+TEST(ReclaimerWithoutThreads, RefusesWhatIsAboveTheLimit) {
+  LimitedAllocator a;
+  a.options().background_thread = false;
+  ASSERT_NE(a.start(kLimit, kCapacity), nullptr) << "pages are not swapped";
+  ASSERT_EQ(a.reclaimer().mode(), Reclaimer::Mode::kPurge);
+  constexpr size_t kBlock = size_t{100} << 10;
+  std::vector<void*> all;
+  while (all.size() * kBlock <= kLimit) {
+    void* p = a->malloc(nullptr, kBlock);
+    if (p == nullptr) break;
+    memset(p, 1, kBlock);
+    all.push_back(p);
+  }
+  EXPECT_LE(Pages(all.size() * pages_of(kBlock).v) + a.zone().watermarks().min, kLimitPages);
+  EXPECT_GE(Pages((all.size() + 1) * pages_of(kBlock).v) + a.zone().watermarks().min, kLimitPages) << "all of it";
+  EXPECT_EQ(a->malloc(nullptr, size_t{64} << 20), nullptr) << "long runs too: no touch would be seen";
+  EXPECT_LE(a.zone().total(), kLimitPages);
+  for (void* p : all) ASSERT_EQ(a->free(nullptr, p).misuse, Misuse::kNone);
+  // What is free must not stand in the way of another size.
+  void* half = a->malloc(nullptr, kLimit / 2);
+  ASSERT_NE(half, nullptr);
+  memset(half, 1, kLimit / 2);
+  ASSERT_EQ(a->free(nullptr, half).misuse, Misuse::kNone);
+  EXPECT_STREQ(a.allocator().verify(), nullptr);
+}
+
+}  // namespace
+}  // namespace weir
