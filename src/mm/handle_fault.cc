@@ -37,6 +37,7 @@ struct Fault {
   Pfn pfn;
   unsigned index;  // within the cluster
   uint64_t bit;
+  Touch touch;
 
   char* address() const { return node.zone().address(pfn); }
 };
@@ -61,20 +62,21 @@ unsigned window_of(const Fault& f, Workbench::Stream& stream, unsigned most) {
   return stream.window;
 }
 
-// Fills claimed pages from `content`. Returns how many are there now.
-unsigned fill(const Fault& f, const char* content, unsigned pages) {
+// Fills claimed pages from `content`; with `protect`, writes to them will be seen. Returns how many are there now.
+unsigned fill(const Fault& f, unsigned first, const char* content, unsigned pages, bool protect) {
   int error = 0;
-  const size_t bytes = pages * kPageSize;
-  size_t done = os::uffd_copy(f.node.uffd_of(f.c), f.address(), content, bytes, error);
+  const int uffd = f.node.uffd_of(f.c);
+  char* const address = f.address() + first * kPageSize;
+  size_t done = os::uffd_copy(uffd, address, content, pages * kPageSize, protect, error);
   // The program divided its memory (mprotect): the page alone lies in one mapping.
   if (done == 0 && error == ENOENT && pages > 1)
-    done = os::uffd_copy(f.node.uffd_of(f.c), f.address(), content, kPageSize, error);
+    done = os::uffd_copy(uffd, address, content, kPageSize, protect, error);
   // A page that is there already was filled for another thread's fault on it.
   if (done == 0 && error == EEXIST) done = kPageSize;
   if (done < kPageSize || error == EEXIST) {
     // A page that could not be taken away may still be protected.
-    static_cast<void>(os::uffd_write_protect(f.node.uffd_of(f.c), f.address(), kPageSize, false));
-    os::uffd_wake(f.node.uffd_of(f.c), f.address(), kPageSize);
+    static_cast<void>(os::uffd_write_protect(uffd, address, kPageSize, false));
+    os::uffd_wake(uffd, address, kPageSize);
   }
   return static_cast<unsigned>(done >> kPageShift);
 }
@@ -87,11 +89,10 @@ void finish(const Fault& f, uint64_t claimed) {
 
 void fill_standby(const Fault& f) {
   f.reclaimer.make_room(f.node, Pages(1), f.bench);
-  if (fill(f, f.node.staging_address(f.pfn), 1) != 0) {
+  if (fill(f, 0, f.node.staging_address(f.pfn), 1, false) != 0) {
     f.node.leave_standby(f.c, f.bit);
-    f.cluster.active.fetch_or(f.bit, std::memory_order_relaxed);
+    f.node.activate(f.c, f.bit);
     count(f.node.counters().pgfault_standby);
-    count(f.node.counters().pgactivate);
   }
   finish(f, f.bit);
 }
@@ -99,8 +100,8 @@ void fill_standby(const Fault& f) {
 // Pages from this one on that have no content, claimed. Those that were counted when they were given out may be
 // populated at once; others only as far as the program goes through them in sequence.
 uint64_t claim_empty(const Fault& f) {
-  const uint64_t empty =
-      f.cluster.allocated.load() & ~f.cluster.standby.load() & ~f.cluster.swapped.load() & ~f.cluster.busy.load();
+  const uint64_t empty = f.cluster.allocated.load() & ~f.cluster.standby.load() & ~f.cluster.swapped.load() &
+                         ~f.cluster.busy.load() & ~f.node.clean(f.c);
   const uint64_t counted = f.node.zone().resident_mask(f.c);
   Workbench::Stream& stream = stream_of(f);
   const unsigned window = window_of(f, stream, kClusterPages);
@@ -119,14 +120,31 @@ uint64_t claim_empty(const Fault& f) {
   return run;
 }
 
+// Copies that claimed pages kept are of no use any more.
+void forget_copies(const Fault& f, uint64_t pages) {
+  SwapEntry entries[kClusterPages];
+  unsigned count = 0;
+  if (f.node.end_clean(f.c, pages, entries, count) != 0) f.reclaimer.drop(f.node, entries, count, f.bench);
+}
+
+// The page is about to change: what is kept of it elsewhere is not its content any more. One that was freed and given
+// out again may still be protected, which is all there is to it then.
+void write_clean(const Fault& f) {
+  forget_copies(f, f.bit);
+  static_cast<void>(os::uffd_write_protect(f.node.uffd_of(f.c), f.address(), kPageSize, false));
+  f.node.release(f.c, f.bit);
+}
+
 void fill_zero(const Fault& f) {
   const uint64_t pages = claim_empty(f);
   f.reclaimer.make_room(f.node, Pages(pages_in(pages & ~f.node.zone().resident_mask(f.c))), f.bench);
   const bool owned = (f.cluster.allocated.load() & f.bit) != 0;
   const uint64_t charged = owned ? f.node.zone().charge(f.c, pages) : 0;
-  const unsigned filled = fill(f, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)));
+  const unsigned filled = fill(f, 0, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)), false);
   const uint64_t missing = pages & ~run_from(pages, f.index, filled);
   f.node.zone().uncharge(f.c, charged & missing);
+  // The program dropped what it had (MADV_DONTNEED).
+  forget_copies(f, pages & ~missing);
   count(f.node.counters().pgfault_zero, filled);
   finish(f, pages);
 }
@@ -173,27 +191,51 @@ void poison(const Fault& f, uint64_t claimed) {
   f.node.release(f.c, claimed);
 }
 
+// Which of the pages that come back keep their copies: the first one unless it is being written, or is one of those
+// that are touched all the time and will be written sooner or later; what is read ahead always.
+uint64_t copies_to_keep(const Fault& f, uint64_t pages, bool active) {
+  if (!f.node.may_keep(f.node.entry(f.pfn))) return 0;
+  return f.touch == Touch::kRead && !active ? pages : pages & ~f.bit;
+}
+
+// Fills the claimed pages; those in `keep` are write-protected. Returns those that are there now.
+uint64_t fill_back(const Fault& f, uint64_t pages, uint64_t keep, const char* content) {
+  const unsigned all = static_cast<unsigned>(pages_in(pages));
+  unsigned filled = 0;
+  if ((keep & f.bit) != 0 || keep == 0) {
+    filled = fill(f, 0, content, all, keep != 0);
+  } else {
+    filled = fill(f, 0, content, 1, false);
+    if (filled != 0 && all > 1) filled += fill(f, 1, content + kPageSize, all - 1, true);
+  }
+  return filled == 0 ? 0 : run_from(pages, f.index, filled);
+}
+
 // Maps the first `loaded` of the claimed pages, whose content is at `content`.
 void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* content) {
   if (loaded == 0) return poison(f, pages);
   const SwapEntry::Kind kind = f.node.entry(f.pfn).kind();
-  SwapEntry entries[kClusterPages];
-  for (unsigned i = 0; i < loaded; ++i) entries[i] = f.node.entry(f.pfn + i);
   const uint64_t there = run_from(pages, f.index, loaded);
   const uint64_t charged = f.node.zone().charge(f.c, there);
-  const unsigned filled = fill(f, content, loaded);
-  const uint64_t back = filled == 0 ? 0 : run_from(there, f.index, filled);
+  const bool active = f.node.refaults_soon(f.pfn);
+  const uint64_t keep = copies_to_keep(f, there, active);
+  const uint64_t back = fill_back(f, there, keep, content);
+  const unsigned filled = static_cast<unsigned>(pages_in(back));
   f.node.zone().uncharge(f.c, charged & ~back);
   count(f.node.counters().pgmajfault);
   count(f.node.counters().workingset_refault_anon, filled);
   count(kind == SwapEntry::Kind::kFile ? f.node.counters().pswpin : f.node.counters().zswpin, filled);
-  if (f.node.refaults_soon(f.cluster)) {
-    f.cluster.active.fetch_or(f.bit, std::memory_order_relaxed);
+  if (active) {
+    f.node.activate(f.c, f.bit);
     count(f.node.counters().workingset_activate_anon);
   }
-  f.node.leave_swap(f.c, back);
+  SwapEntry entries[kClusterPages];
+  unsigned dropped = 0;
+  for (uint64_t left = back & ~keep; left != 0; left &= left - 1)
+    entries[dropped++] = f.node.entry(f.c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
+  f.node.leave_swap(f.c, back, back & keep);
   finish(f, pages);
-  f.reclaimer.drop(f.node, entries, filled, f.bench);
+  if (dropped != 0) f.reclaimer.drop(f.node, entries, dropped, f.bench);
 }
 
 void swap_in(const Fault& f) {
@@ -203,22 +245,23 @@ void swap_in(const Fault& f) {
   // First, because reclaim uses the bench too.
   f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
   // Other faults are not held up by a disk.
-  if (first.kind() == SwapEntry::Kind::kFile && f.bench.start_read(f.node.files(), f.node, f.pfn, wanted, first))
+  if (first.kind() == SwapEntry::Kind::kFile &&
+      f.bench.start_read(f.node.files(), f.node, f.pfn, wanted, first, f.touch == Touch::kWrite))
     return;
   SwapEntry entries[kClusterPages];
   for (unsigned i = 0; i < wanted; ++i) entries[i] = f.node.entry(f.pfn + i);
   bring_back(f, pages, f.node.load_many(entries, wanted, f.bench), f.bench.pages);
 }
 
-Fault fault_at(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench) {
+Fault fault_at(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch, Workbench& bench) {
   const ClusterId c = cluster_of(pfn);
-  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn)};
+  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn), touch};
 }
 
 }  // namespace
 
-void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench) {
-  const Fault f = fault_at(reclaimer, node, pfn, bench);
+void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch, Workbench& bench) {
+  const Fault f = fault_at(reclaimer, node, pfn, touch, bench);
   count(node.counters().pgfault);
   // The page becomes ours, or stays its owner's, who then wakes the thread that waits.
   while (node.claim(f.c, f.bit) == 0) {
@@ -227,6 +270,7 @@ void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& b
   }
   if ((f.cluster.standby.load() & f.bit) != 0) return fill_standby(f);
   if ((f.cluster.swapped.load() & f.bit) != 0) return swap_in(f);
+  if (touch == Touch::kProtected) return write_clean(f);
   fill_zero(f);
 }
 
@@ -237,7 +281,7 @@ void finish_reads(Reclaimer& reclaimer, Workbench& bench) {
     const unsigned finished = queue.poll(done, Workbench::kReads);
     for (unsigned i = 0; i < finished; ++i) {
       Workbench::Read& read = bench.reads[done[i].cookie];
-      const Fault f = fault_at(reclaimer, *read.node, read.pfn, bench);
+      const Fault f = fault_at(reclaimer, *read.node, read.pfn, read.write ? Touch::kWrite : Touch::kRead, bench);
       const uint64_t bad = done[i].result != IoResult::kOk && done[i].bad_mask == 0 ? 1 : done[i].bad_mask;
       const unsigned good = bad == 0 ? read.count : static_cast<unsigned>(std::countr_zero(bad));
       const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);

@@ -7,7 +7,7 @@
 
 namespace weir {
 
-void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Workbench& bench);
+void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch, Workbench& bench);
 // Goes on with the faults whose pages have been read from a file meanwhile.
 void finish_reads(Reclaimer& reclaimer, Workbench& bench);
 

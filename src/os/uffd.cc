@@ -89,10 +89,11 @@ long uffd_unregister(int uffd, void* address, size_t bytes) {
   return request(uffd, UFFDIO_UNREGISTER, &r);
 }
 
-size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, int& error) {
+size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_protect, int& error) {
   size_t done = 0;
   while (done < bytes) {
-    uffdio_copy c = {address_of(to) + done, address_of(from) + done, bytes - done, 0, 0};
+    uffdio_copy c = {address_of(to) + done, address_of(from) + done, bytes - done,
+                     write_protect ? UFFDIO_COPY_MODE_WP : 0ull, 0};
     const long result = request(uffd, UFFDIO_COPY, &c);
     if (result == 0) return bytes;
     if (c.copy > 0) done += static_cast<size_t>(c.copy);
@@ -152,7 +153,7 @@ int uffd_read(int uffd, UffdFault* faults, unsigned most) {
     if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
     const auto& fault = messages[i].arg.pagefault;
     faults[stored++] = {reinterpret_cast<void*>(align_down(fault.address, kPageSize)), fault.feat.ptid,
-                        (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
+                        (fault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0, (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
   }
   return stored;
 }

@@ -25,7 +25,8 @@ struct UffdFeatures {
 
 // Fills missing pages with copies of `from` and wakes who waits for them. Returns the bytes filled, which are fewer
 // than asked for when something stood in the way: then `error` is EEXIST (a page is there), EAGAIN, ENOENT and so on.
-[[nodiscard]] size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, int& error);
+// `write_protect`: writes to them are reported, too (the range was registered with write_protect).
+[[nodiscard]] size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_protect, int& error);
 // Moves present pages of [from, from + bytes) to `to`, which must be registered and have none there; holes are skipped.
 // Returns the bytes that are done, as above (EBUSY: a pinned or shared page).
 [[nodiscard]] size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error);
@@ -40,7 +41,8 @@ void uffd_wake(int uffd, void* address, size_t bytes);
 struct UffdFault {
   void* address;         // of the page
   uint32_t thread;       // kernel thread id, 0 when unknown
-  bool write_protected;  // the page is there, but protected
+  bool write;            // the page is to be written
+  bool write_protected;  // it is there, but protected
 };
 // Waits for faults; returns how many were stored (at most `most`), or -errno.
 [[nodiscard]] int uffd_read(int uffd, UffdFault* faults, unsigned most);

@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
+
+#include <atomic>
 
 #include "os/syscall.h"
 
@@ -66,6 +69,26 @@ void vm_unmap(void* address, size_t bytes) {
 
 bool vm_purge(void* address, size_t bytes) {
   return advise(address, bytes, MADV_DONTNEED);
+}
+
+unsigned vm_purge_many(const VmRange* ranges, unsigned count) {
+  static_assert(sizeof(VmRange) == sizeof(struct iovec), "what process_madvise takes");
+  constexpr long kOwnThread = -10000;  // PIDFD_SELF_THREAD
+  static constinit std::atomic<bool> refused{false};
+  unsigned done = 0;
+  if (count > 1 && !refused.load(std::memory_order_relaxed)) {
+    const long result = syscall6(SYS_process_madvise, kOwnThread, as_arg(ranges), count, MADV_DONTNEED, 0);
+    size_t bytes = result > 0 ? static_cast<size_t>(result) : 0;
+    for (; done < count && bytes >= ranges[done].bytes; ++done) bytes -= ranges[done].bytes;
+    // Before Linux 6.14 it takes no such descriptor, before 6.13 no such advice; locked memory is refused by both
+    // calls.
+    if (result < 0 && vm_purge(ranges[0].address, ranges[0].bytes)) {
+      refused.store(true, std::memory_order_relaxed);
+      done = 1;
+    }
+  }
+  while (done < count && vm_purge(ranges[done].address, ranges[done].bytes)) ++done;
+  return done;
 }
 
 void vm_huge_pages(void* address, size_t bytes, bool wanted) {

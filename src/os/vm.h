@@ -24,6 +24,13 @@ void vm_unmap(void* address, size_t bytes);
 
 // Gives the memory behind the pages back; they read as zeros afterwards. False when the kernel refuses (mlocked pages).
 [[nodiscard]] bool vm_purge(void* address, size_t bytes);
+// The same for several ranges, with one interrupt to the other processors where the kernel can (Linux 6.16). Returns
+// how many, from the first on, were purged; the next one was refused.
+struct VmRange {
+  void* address;
+  size_t bytes;
+};
+[[nodiscard]] unsigned vm_purge_many(const VmRange* ranges, unsigned count);
 // Asks for or against transparent huge pages.
 void vm_huge_pages(void* address, size_t bytes, bool wanted);
 // Prefers memory of the kernel's node `os_node` for these pages; best effort.

@@ -12,16 +12,20 @@ constexpr uint64_t kCoverStep = (size_t{64} << 20) / kPageSize;
 
 bool ClusterMap::init(Pages capacity) {
   const size_t pages = align_up(capacity.v, kCoverStep), clusters = pages / kClusterPages;
-  const size_t cluster_bytes = align_up(clusters * sizeof(Cluster), kPageSize);
-  const size_t link_bytes = align_up(clusters * sizeof(ClusterLinks), kPageSize);
-  const size_t rejected_bytes = align_up(clusters * sizeof(*rejected_), kPageSize);
-  bytes_ = cluster_bytes + link_bytes + rejected_bytes + pages * sizeof(SwapEntry);
+  const auto room = [](size_t count, size_t size) { return align_up(count * size, kPageSize); };
+  const size_t sizes[] = {room(clusters, sizeof(Cluster)), room(clusters, sizeof(ClusterLinks)),
+                          room(clusters, sizeof(ClusterMore)), room(pages, sizeof(uint16_t)),
+                          room(pages, sizeof(SwapEntry))};
+  bytes_ = 0;
+  for (const size_t size : sizes) bytes_ += size;
   memory_ = static_cast<char*>(os::vm_reserve(bytes_));
   if (memory_ == nullptr) return false;
-  clusters_ = reinterpret_cast<Cluster*>(memory_);
-  links_ = reinterpret_cast<ClusterLinks*>(memory_ + cluster_bytes);
-  rejected_ = reinterpret_cast<std::atomic<uint64_t>*>(memory_ + cluster_bytes + link_bytes);
-  entries_ = reinterpret_cast<SwapEntry*>(memory_ + cluster_bytes + link_bytes + rejected_bytes);
+  char* at = memory_;
+  clusters_ = reinterpret_cast<Cluster*>(at);
+  links_ = reinterpret_cast<ClusterLinks*>(at += sizes[0]);
+  more_ = reinterpret_cast<ClusterMore*>(at += sizes[1]);
+  evicted_ = reinterpret_cast<std::atomic<uint16_t>*>(at += sizes[2]);
+  entries_ = reinterpret_cast<SwapEntry*>(at + sizes[3]);
   return true;
 }
 
@@ -31,16 +35,21 @@ void ClusterMap::destroy() {
   covered_ = Pages(0);
 }
 
+// Elements of some arrays end within a page; the page belongs to both steps then.
+template <class T>
+static bool commit_elements(T* array, size_t first, size_t count) {
+  char* from = reinterpret_cast<char*>(array + first);
+  char* const start = reinterpret_cast<char*>(align_down(reinterpret_cast<uintptr_t>(from), kPageSize));
+  return os::vm_commit(start, align_up(static_cast<size_t>(from - start) + count * sizeof(T), kPageSize));
+}
+
 bool ClusterMap::cover(Pages accessible) {
+  constexpr size_t kClusters = kCoverStep / kClusterPages;
   while (covered_ < accessible) {
     const size_t page = covered_.v, cluster = page / kClusterPages;
-    constexpr size_t kClusters = kCoverStep / kClusterPages;
-    if (!os::vm_commit(clusters_ + cluster, kClusters * sizeof(Cluster)) ||
-        !os::vm_commit(reinterpret_cast<char*>(links_) + align_down(cluster * sizeof(ClusterLinks), kPageSize),
-                       kClusters * sizeof(ClusterLinks)) ||
-        !os::vm_commit(reinterpret_cast<char*>(rejected_) + align_down(cluster * sizeof(*rejected_), kPageSize),
-                       kClusters * sizeof(*rejected_)) ||
-        !os::vm_commit(entries_ + page, kCoverStep * sizeof(SwapEntry)))
+    if (!commit_elements(clusters_, cluster, kClusters) || !commit_elements(links_, cluster, kClusters) ||
+        !commit_elements(more_, cluster, kClusters) || !commit_elements(evicted_, page, kCoverStep) ||
+        !commit_elements(entries_, page, kCoverStep))
       return false;
     covered_ += Pages(kCoverStep);
   }

@@ -6,12 +6,14 @@
 //   resident (the zone's map)  counted as memory: it may be at its address, or it is at its staging address (standby)
 //   standby                    at its staging address and not at its own; resident
 //   swapped                    its entry says where it is; neither resident nor standby
+//   clean                      at its address, write-protected, and its entry says where a copy of it is; resident
 //   none of them               never touched, or dropped: reads as zeros
 //   garbage                    its staging address holds memory that nobody needs; counted as outside the arena
 //   rejected                   standby, and found not to compress: only a file can take it
 //   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
 // Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
-// (touched); standby -> resident (touched).
+// (touched); standby -> resident (touched). Touched by reading: resident and clean -> swapped (its memory dropped), or
+// resident only (written).
 #pragma once
 
 #include <atomic>
@@ -46,13 +48,21 @@ struct alignas(64) Cluster {
   std::atomic<uint64_t> active;   // touched again while they were inactive
   std::atomic<uint64_t> garbage;  //
   std::atomic<uint64_t> wanted;   // touched while busy: the owner wakes who waits
-  std::atomic<uint32_t> evicted;  // low bits of the node's count of evicted pages when the last of these were
   std::atomic<bool> owned;        // an evictor works on it
   std::atomic<bool> listed;       // on the list of clusters with present pages
   std::atomic<bool> on_standby;   // on the list of clusters with standby pages
   bool on_zswap;                  // on the list of clusters with compressed pages, in the order of writing
 };
 static_assert(sizeof(Cluster) == 64);
+
+// What a touch of a present page never needs, and so not part of the line above.
+struct ClusterMore {
+  std::atomic<uint64_t> rejected;
+  std::atomic<uint64_t> clean;
+  // With `active` as the low bit, how many more rounds a page stays; and whether a touch has spared it before.
+  std::atomic<uint64_t> active_high;
+  std::atomic<uint64_t> spared;
+};
 
 struct ClusterLinks {
   ClusterId next[3];
@@ -71,8 +81,10 @@ class ClusterMap {
   Cluster& operator[](ClusterId c) const { return clusters_[c]; }
   ClusterLinks& links(ClusterId c) const { return links_[c]; }
   SwapEntry& entry(Pfn pfn) const { return entries_[pfn]; }
-  // Looked at only when pages are written out, and so not part of the line above.
-  std::atomic<uint64_t>& rejected(ClusterId c) const { return rejected_[c]; }
+  ClusterMore& more(ClusterId c) const { return more_[c]; }
+  // Low bits of the node's count of evicted pages, in units of 2^kEvictedShift, when this page was the last time.
+  static constexpr unsigned kEvictedShift = 8;
+  std::atomic<uint16_t>& evicted_at(Pfn pfn) const { return evicted_[pfn]; }
   Pages covered() const { return covered_; }
 
  private:
@@ -80,7 +92,8 @@ class ClusterMap {
   size_t bytes_ = 0;
   Cluster* clusters_ = nullptr;
   ClusterLinks* links_ = nullptr;
-  std::atomic<uint64_t>* rejected_ = nullptr;
+  ClusterMore* more_ = nullptr;
+  std::atomic<uint16_t>* evicted_ = nullptr;
   SwapEntry* entries_ = nullptr;
   Pages covered_{};
 };

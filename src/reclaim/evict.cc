@@ -59,6 +59,10 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
       // Holes must not be populated: only what is there is asked for.
       BitRun run = next_run(os::vm_resident_mask(zone_->address(base), kClusterPages), first);
       if (run.end > end) run.end = end;
+      // A page that was clean when it was freed may still be protected; populating it would wait for a handler.
+      if (shards_->write_protect && run.first == first)
+        static_cast<void>(
+            os::uffd_write_protect(uffd_of(c), zone_->address(base + first), (run.end - run.first) * kPageSize, false));
       if (run.first == first && os::vm_unshare(zone_->address(base + first), (run.end - first) * kPageSize)) {
         unshared_end = run.end;
         continue;
@@ -119,47 +123,93 @@ uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
   return there;
 }
 
+// Another round is over for these pages; returns those that are, or were until now, active.
+uint64_t NodeReclaim::age(ClusterId c, uint64_t pages) {
+  std::atomic<uint64_t>& low = map_[c].active;
+  std::atomic<uint64_t>& high = map_.more(c).active_high;
+  const uint64_t in_low = low.load(std::memory_order_relaxed) & pages;
+  const uint64_t in_high = high.load(std::memory_order_relaxed) & pages;
+  if ((in_low | in_high) == 0) return 0;
+  // Two-bit counters, one down: 3 -> 2 -> 1 -> 0.
+  const uint64_t borrow = in_high & ~in_low;
+  high.fetch_and(~borrow, std::memory_order_relaxed);
+  low.fetch_and(~in_low, std::memory_order_relaxed);
+  low.fetch_or(borrow, std::memory_order_relaxed);
+  count(counters_->pgdeactivate, pages_in(in_low & ~in_high));
+  return in_low | in_high;
+}
+
 // Unmaps the inactive pages of a cluster that the caller owns; returns how many are in Standby now.
 Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc) {
   Cluster& cluster = map_[c];
   if (!arm(c / kClustersPerPageblock)) return Pages(0);
   // Staging addresses must be empty before something is moved there.
-  if (cluster.garbage.load() != 0) drop_garbage(c);
+  if (cluster.garbage.load() != 0) drop_garbage(&c, 1);
   uint64_t idle = cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load();
   const Pages seen(pages_in(idle & zone_->resident_mask(c)));
   sc.visited += seen;
   sc.scanned += seen;
-  if (const uint64_t active = cluster.active.load(std::memory_order_relaxed) & idle; active != 0) {
-    cluster.active.fetch_and(~active, std::memory_order_relaxed);
-    count(counters_->pgdeactivate, pages_in(active));
-    idle &= ~active;
-  }
+  idle &= ~age(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
   uint64_t mine = claim(c, idle);
   // Freed or gone to Standby between the look and the claim.
   const uint64_t unfit = mine & ~(cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load());
   if (unfit != 0) release(c, unfit);
   mine &= ~unfit;
+  const uint64_t clean = map_.more(c).clean.load() & mine;
+  const uint64_t dropped = clean != 0 ? drop_clean(c, clean) : 0;
   const uint64_t swapped = cluster.swapped.load() & mine;
-  const uint64_t out = move_out(c, mine) & ~swapped;
+  const uint64_t out = move_out(c, mine & ~clean) & ~swapped;
   zone_->charge(c, out);
   cluster.standby.fetch_or(out);
   nr_standby_.fetch_add(pages_in(out), std::memory_order_relaxed);
   release(c, mine);
+  sc.reclaimed += Pages(pages_in(dropped));
+  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, pages_in(dropped));
+  if (const uint64_t stay = clean & ~dropped; stay != 0) cluster.active.fetch_or(stay, std::memory_order_relaxed);
   // Pages that became known to be there only by being moved were not seen.
   sc.scanned -= Pages(pages_in(out)) < sc.scanned ? Pages(pages_in(out)) : sc.scanned;
-  return Pages(pages_in(out));
+  return Pages(pages_in(out | dropped));
 }
 
-// Gives the memory at staging addresses that nobody needs back. The caller owns the cluster.
-void NodeReclaim::drop_garbage(ClusterId c) {
-  const uint64_t garbage = map_[c].garbage.load();
-  for (BitRun run = next_run(garbage, 0); run.first < kClusterPages; run = next_run(garbage, run.end)) {
-    char* first = staging_address(c * kClusterPages + run.first);
-    if (!os::vm_purge(first, (run.end - run.first) * kPageSize)) continue;
-    map_[c].garbage.fetch_and(~run_mask(run));
-    zone_->add_outside(-static_cast<int64_t>(run.end - run.first));
+void NodeReclaim::purge_garbage(const os::VmRange* ranges, const ClusterId* owners, const uint64_t* pages,
+                                unsigned count) {
+  for (unsigned done = 0; done < count; ++done) {
+    const unsigned more = os::vm_purge_many(ranges + done, count - done);
+    for (unsigned i = done; i < done + more; ++i) {
+      map_[owners[i]].garbage.fetch_and(~pages[i]);
+      zone_->add_outside(-static_cast<int64_t>(pages_in(pages[i])));
+    }
+    // What was refused (locked memory) stays.
+    done += more;
   }
+}
+
+// Gives the memory at staging addresses that nobody needs back. The caller owns the clusters, so that nothing is moved
+// to these addresses meanwhile: between standby pages there is only garbage.
+void NodeReclaim::drop_garbage(const ClusterId* clusters, unsigned count) {
+  constexpr unsigned kMost = 64;
+  os::VmRange ranges[kMost];
+  ClusterId owners[kMost];
+  uint64_t pages[kMost];
+  unsigned nr = 0;
+  for (unsigned n = 0; n < count; ++n) {
+    const ClusterId c = clusters[n];
+    const uint64_t unused = ~map_[c].standby.load(), garbage = map_[c].garbage.load() & unused;
+    for (BitRun run = next_run(unused, 0); run.first < kClusterPages; run = next_run(unused, run.end)) {
+      const uint64_t here = garbage & run_mask(run);
+      if (here == 0) continue;
+      const unsigned first = static_cast<unsigned>(std::countr_zero(here));
+      const unsigned end = kClusterPages - static_cast<unsigned>(std::countl_zero(here));
+      ranges[nr] = {staging_address(c * kClusterPages + first), (end - first) * kPageSize};
+      owners[nr] = c;
+      pages[nr++] = here;
+      if (nr < kMost) continue;
+      purge_garbage(ranges, owners, pages, nr);
+      nr = 0;
+    }
+  }
+  purge_garbage(ranges, owners, pages, nr);
 }
 
 // Writes pages to contiguous slots of the swap file; returns those that were written.
@@ -185,7 +235,7 @@ uint64_t NodeReclaim::store_in_file(ClusterId c, uint64_t pages, SwapEntry* entr
 // was found not to compress stays so while it is in Standby: without a file it is not tried again.
 uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench) {
   if (!policy_.zswap) return store_in_file(c, pages, entries);
-  uint64_t stored = 0, rejected = pages & map_.rejected(c).load(std::memory_order_relaxed);
+  uint64_t stored = 0, rejected = pages & map_.more(c).rejected.load(std::memory_order_relaxed);
   for (uint64_t left = pages & ~rejected; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
     const ZswapPool::Stored result = pool_.store(bench.compressor, staging_address(c * kClusterPages + i));
@@ -196,7 +246,7 @@ uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Wor
     } else {
       rejected |= uint64_t{1} << i;
       if (result.result == ZswapPool::Result::kIncompressible) {
-        map_.rejected(c).fetch_or(uint64_t{1} << i, std::memory_order_relaxed);
+        map_.more(c).rejected.fetch_or(uint64_t{1} << i, std::memory_order_relaxed);
         count(counters_->zswap_reject_compress);
       } else {
         // The pool is full: compressing the others would most likely be in vain.
@@ -221,23 +271,59 @@ Pages NodeReclaim::commit(ClusterId c, uint64_t pages, const SwapEntry* entries)
     map_.entry(c * kClusterPages + i) = entries[i];
     compressed |= entries[i].kind() == SwapEntry::Kind::kZswap;
   }
-  const uint64_t evicted = nr_evicted_.fetch_add(pages_in(leaving), std::memory_order_relaxed);
-  cluster.evicted.store(static_cast<uint32_t>(evicted), std::memory_order_relaxed);
-  nr_swapped_.fetch_add(pages_in(leaving), std::memory_order_relaxed);
+  note_evicted(c, leaving);
   cluster.swapped.fetch_or(leaving);
   zone_->uncharge(c, leaving);
   leave_standby(c, leaving);
   release(c, mine);
   for (uint64_t left = pages & ~leaving; left != 0; left &= left - 1) drop(&entries[std::countr_zero(left)], 1);
-  if (compressed) {
-    LockGuard guard(lists_mutex_);
-    if (!cluster.on_zswap) zswap_.push(map_, c);
-    cluster.on_zswap = true;
-  }
+  if (compressed) list_zswap(c);
   return Pages(pages_in(leaving));
 }
 
-// Stores the standby pages of a cluster that the caller owns and frees their memory; returns the pages freed.
+void NodeReclaim::note_evicted(ClusterId c, uint64_t pages) {
+  const uint64_t evicted = nr_evicted_.fetch_add(pages_in(pages), std::memory_order_relaxed);
+  const auto at = static_cast<uint16_t>(evicted >> ClusterMap::kEvictedShift);
+  map_.more(c).spared.fetch_and(~pages, std::memory_order_relaxed);
+  for (uint64_t left = pages; left != 0; left &= left - 1)
+    map_.evicted_at(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)))
+        .store(at, std::memory_order_relaxed);
+  nr_swapped_.fetch_add(pages_in(pages), std::memory_order_relaxed);
+}
+
+void NodeReclaim::list_zswap(ClusterId c) {
+  LockGuard guard(lists_mutex_);
+  if (!map_[c].on_zswap) zswap_.push(map_, c);
+  map_[c].on_zswap = true;
+}
+
+// Claimed clean pages go without being stored again: they cannot be written, nor pinned for writing, before the handler
+// has ended that. Returns those that went.
+uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
+  os::VmRange ranges[kClusterPages / 2];
+  uint64_t masks[kClusterPages / 2];
+  unsigned count = 0;
+  for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end)) {
+    ranges[count] = {zone_->address(c * kClusterPages + run.first), (run.end - run.first) * kPageSize};
+    masks[count++] = run_mask(run);
+  }
+  uint64_t gone = 0;
+  for (unsigned done = 0; done < count; ++done) {
+    const unsigned more = os::vm_purge_many(ranges + done, count - done);
+    for (unsigned i = done; i < done + more; ++i) gone |= masks[i];
+    done += more;  // locked memory stays
+  }
+  if (gone == 0) return 0;
+  map_.more(c).clean.fetch_and(~gone);
+  map_[c].swapped.fetch_or(gone);
+  note_evicted(c, gone);
+  zone_->uncharge(c, gone);
+  if (map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(gone))).kind() == SwapEntry::Kind::kZswap)
+    list_zswap(c);
+  return gone;
+}
+
+// Stores the standby pages of a cluster that the caller owns; returns the pages whose memory is of no use any more.
 Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench) {
   SwapEntry entries[kClusterPages];
   const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load();
@@ -245,7 +331,6 @@ Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench) {
   sc.scanned += Pages(pages_in(pages));
   Pages freed;
   if (stored != 0) freed = commit(c, stored, entries);
-  drop_garbage(c);
   count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, freed.v);
   return freed;
 }

@@ -27,6 +27,10 @@ constexpr uint32_t kHopelessTries = 8;
 // A thread that waits for pages looks again after this time whatever happens.
 constexpr uint64_t kWaitMs = 20;
 
+Touch touch_of(const os::UffdFault& fault) {
+  return fault.write_protected ? Touch::kProtected : fault.write ? Touch::kWrite : Touch::kRead;
+}
+
 }  // namespace
 
 NodeReclaim* Reclaimer::node_of(const void* address, Pfn& pfn) {
@@ -90,7 +94,7 @@ void Reclaimer::run_handler(Handler& handler) {
       NodeReclaim* node = node_of(faults[i].address, pfn);
       if (node == nullptr) continue;
       if (i == 0) follow(handler, faults[i].thread);
-      story_.handle_fault(*this, *node, pfn, handler.bench);
+      story_.handle_fault(*this, *node, pfn, touch_of(faults[i]), handler.bench);
     }
     story_.finish_reads(*this, handler.bench);
     handler.at_work.store(false, std::memory_order_release);
@@ -105,7 +109,7 @@ void Reclaimer::run_first(Kswapd& kswapd) {
   bool ok = set_up();
   // In the child of a fork there are pages away already.
   for (unsigned i = 0; ok && i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) ok = nodes_[i]->after_fork_in_child();
+    if (nodes_[i] != nullptr) ok = nodes_[i]->after_fork_in_child(NodeReclaim::Fork::kRegister);
   ok = ok && start_handlers() && start_kswapds();
   mode_.store(ok ? Mode::kSwap : Mode::kPurge, std::memory_order_release);
   ready_.store(1, std::memory_order_release);

@@ -31,14 +31,14 @@ bool Workbench::init(Codec codec) {
   return pages != nullptr && compressor.init(codec);
 }
 
-bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first) {
+bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first, bool write) {
   SwapQueue& queue = queues[first.file()];
   if (!queue.is_open() && !queue.open(files.of(first))) return false;
   if (read_pages == nullptr) read_pages = static_cast<char*>(os::vm_map(kReads * kReadPages * kPageSize));
   if (!queue.asynchronous() || read_pages == nullptr) return false;
   for (Read& read : reads) {
     if (read.node != nullptr) continue;
-    read = {&node, pfn, count, first.file()};
+    read = {&node, pfn, count, first.file(), write};
     nr_reads.fetch_add(1);
     if (queue.submit_read(first.slot(), count, buffer_of(read), static_cast<uint64_t>(&read - reads))) return true;
     nr_reads.fetch_sub(1);
@@ -105,18 +105,21 @@ void NodeReclaim::drop(void* self, Pfn first, Pages count, bool begin) {
 void NodeReclaim::forget_content(ClusterId c, uint64_t pages) {
   Cluster& cluster = map_[c];
   cluster.active.fetch_and(~pages, std::memory_order_relaxed);
+  map_.more(c).active_high.fetch_and(~pages, std::memory_order_relaxed);
+  map_.more(c).spared.fetch_and(~pages, std::memory_order_relaxed);
   if (const uint64_t standby = cluster.standby.load() & pages; standby != 0) {
     zone_->uncharge(c, standby);
     leave_standby(c, standby);
   }
+  SwapEntry entries[kClusterPages];
+  unsigned count = 0;
+  end_clean(c, pages, entries, count);
   if (const uint64_t swapped = cluster.swapped.load() & pages; swapped != 0) {
-    SwapEntry entries[kClusterPages];
-    unsigned count = 0;
     for (uint64_t left = swapped; left != 0; left &= left - 1)
       entries[count++] = map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
-    leave_swap(c, swapped);
-    drop(entries, count);
+    leave_swap(c, swapped, 0);
   }
+  if (count != 0) drop(entries, count);
 }
 
 // By a thread of the program. Only one of weir's own can wake whoever touched the pages meanwhile (which a correct
@@ -130,7 +133,9 @@ void NodeReclaim::release_from_outside(ClusterId c, uint64_t pages) {
 void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
   Cluster& cluster = map_[c];
   cluster.allocated.fetch_and(~pages);
-  if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load()) & pages) == 0)
+  if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load() |
+        map_.more(c).clean.load()) &
+       pages) == 0)
     return;
   claim_wait(c, pages);
   forget_content(c, pages);
@@ -154,6 +159,14 @@ void NodeReclaim::release(ClusterId c, uint64_t pages) {
   os::uffd_wake(uffd_of(c), zone_->address(c * kClusterPages), kClusterBytes);
 }
 
+void NodeReclaim::activate(ClusterId c, uint64_t page) {
+  ClusterMore& more = map_.more(c);
+  if ((more.spared.fetch_or(page, std::memory_order_relaxed) & page) != 0)
+    more.active_high.fetch_or(page, std::memory_order_relaxed);
+  map_[c].active.fetch_or(page, std::memory_order_relaxed);
+  count(counters_->pgactivate);
+}
+
 void NodeReclaim::list_present(ClusterId c) {
   if (map_[c].listed.load(std::memory_order_relaxed)) return;
   LockGuard guard(lists_mutex_);
@@ -164,18 +177,38 @@ void NodeReclaim::list_present(ClusterId c) {
 void NodeReclaim::leave_standby(ClusterId c, uint64_t pages) {
   const int64_t count = std::popcount(pages);
   map_[c].standby.fetch_and(~pages);
-  if (map_.rejected(c).load(std::memory_order_relaxed) != 0)
-    map_.rejected(c).fetch_and(~pages, std::memory_order_relaxed);
+  if (std::atomic<uint64_t>& rejected = map_.more(c).rejected; rejected.load(std::memory_order_relaxed) != 0)
+    rejected.fetch_and(~pages, std::memory_order_relaxed);
   map_[c].garbage.fetch_or(pages);
   nr_standby_.fetch_sub(static_cast<uint64_t>(count), std::memory_order_relaxed);
   zone_->add_outside(count);
 }
 
-void NodeReclaim::leave_swap(ClusterId c, uint64_t pages) {
+void NodeReclaim::leave_swap(ClusterId c, uint64_t pages, uint64_t clean) {
   map_[c].swapped.fetch_and(~pages);
+  if (clean != 0) map_.more(c).clean.fetch_or(clean);
   nr_swapped_.fetch_sub(static_cast<uint64_t>(std::popcount(pages)), std::memory_order_relaxed);
-  for (; pages != 0; pages &= pages - 1)
-    map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages))) = SwapEntry();
+  for (uint64_t left = pages & ~clean; left != 0; left &= left - 1)
+    map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))) = SwapEntry();
+}
+
+uint64_t NodeReclaim::end_clean(ClusterId c, uint64_t pages, SwapEntry* entries, unsigned& count) {
+  const uint64_t ended = map_.more(c).clean.load() & pages;
+  if (ended == 0) return 0;
+  map_.more(c).clean.fetch_and(~ended);
+  for (uint64_t left = ended; left != 0; left &= left - 1) {
+    SwapEntry& entry = map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
+    entries[count++] = entry;
+    entry = SwapEntry();
+  }
+  return ended;
+}
+
+// A copy in a file costs no memory, as long as there is room for what must be written (kernel: vm_swap_full). One in
+// the pool would take a third of a page from what fits: measured, that costs more than compressing the page again.
+bool NodeReclaim::may_keep(SwapEntry entry) const {
+  return shards_->write_protect && entry.kind() == SwapEntry::Kind::kFile &&
+         swapped_pages() * 2 < files_->of(entry).capacity();
 }
 
 void NodeReclaim::wake_all() {
@@ -209,10 +242,10 @@ void NodeReclaim::drop(const SwapEntry* entries, unsigned count) {
   sync_pool();
 }
 
-bool NodeReclaim::refaults_soon(const Cluster& c) const {
-  const uint32_t distance =
-      static_cast<uint32_t>(nr_evicted_.load(std::memory_order_relaxed)) - c.evicted.load(std::memory_order_relaxed);
-  return distance <= zone_->used().v / 4;
+bool NodeReclaim::refaults_soon(Pfn pfn) const {
+  const uint16_t now = static_cast<uint16_t>(nr_evicted_.load(std::memory_order_relaxed) >> ClusterMap::kEvictedShift);
+  const uint16_t since = static_cast<uint16_t>(now - map_.evicted_at(pfn).load(std::memory_order_relaxed));
+  return uint64_t{since} << ClusterMap::kEvictedShift <= zone_->used().v / 4;
 }
 
 void NodeReclaim::sync_pool() {
@@ -256,7 +289,7 @@ bool NodeReclaim::register_pageblock(uint32_t pageblock) {
   const int fd = uffd_of(c);
   // Pages move between addresses of the same userfaultfd only.
   if (shards_->move && os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) < 0) return false;
-  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, !shards_->move) >= 0;
+  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect) >= 0;
 }
 
 const char* NodeReclaim::verify() {
@@ -268,7 +301,9 @@ const char* NodeReclaim::verify() {
     if (m.busy != 0) return "a page is in transition though nothing runs";
     if ((m.standby & ~resident) != 0) return "a standby page is not counted as resident";
     if ((m.swapped & resident) != 0) return "a swapped page is counted as resident";
-    if (((m.standby | m.swapped) & ~m.allocated) != 0) return "a free page is kept in standby or swap";
+    const uint64_t clean = map_.more(c).clean;
+    if (((m.standby | m.swapped | clean) & ~m.allocated) != 0) return "a free page is kept in standby or swap";
+    if ((clean & ~resident) != 0 || (clean & (m.standby | m.swapped)) != 0) return "a clean page is not at its address";
     if ((m.standby & m.garbage) != 0) return "a standby page's memory is marked unused";
     if (((m.standby | m.swapped) != 0) && !is_armed(c / kClustersPerPageblock))
       return "pages of an unarmed pageblock are away";
@@ -276,7 +311,7 @@ const char* NodeReclaim::verify() {
     swapped += static_cast<uint64_t>(std::popcount(m.swapped.load()));
     for (unsigned i = 0; i < kClusterPages; ++i) {
       const bool has_entry = static_cast<bool>(map_.entry(c * kClusterPages + i));
-      if (has_entry != ((m.swapped >> i & 1) != 0)) return "a swap entry and its page's state differ";
+      if (has_entry != (((m.swapped | clean) >> i & 1) != 0)) return "a swap entry and its page's state differ";
     }
   }
   if (standby != nr_standby_.load()) return "standby pages are miscounted";
@@ -313,6 +348,11 @@ void NodeReclaim::settle(ClusterId c, uint64_t present) {
   const uint64_t busy = cluster.busy.load();
   cluster.wanted.store(0);
   cluster.owned.store(false);
+  // Write protection ended with the fork.
+  SwapEntry entries[kClusterPages];
+  unsigned nr_entries = 0;
+  if (end_clean(c, ~busy, entries, nr_entries) != 0) drop(entries, nr_entries);
+  map_.more(c).clean.store(0);
   if (busy == 0) return;
   const uint64_t there = present & busy;
   cluster.standby.fetch_and(~there);
@@ -334,12 +374,13 @@ void NodeReclaim::undo_stray_touches(ClusterId c, uint64_t present) {
         os::vm_purge(zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))), kPageSize));
 }
 
-bool NodeReclaim::after_fork_in_child() {
+bool NodeReclaim::after_fork_in_child(Fork kind) {
   uint64_t standby = 0, swapped = 0;
   const uint32_t end = static_cast<uint32_t>(zone_->accessible_estimate().v / kPageblockPages);
   for (uint32_t block = 0; block < end; ++block) {
     if (!is_armed(block)) continue;
-    if (!register_pageblock(block)) return false;
+    if (kind == Fork::kRegister && !register_pageblock(block)) return false;
+    if (kind == Fork::kNothingAway) armed_[block / 64].fetch_and(~(uint64_t{1} << (block % 64)));
     uint64_t present[kClustersPerPageblock];
     const ClusterId first = block * kClustersPerPageblock;
     os::vm_resident_masks(zone_->address(first * kClusterPages), kClustersPerPageblock, present);

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/lock.h"
+#include "os/vm.h"
 #include "page/zone.h"
 #include "reclaim/cluster.h"
 #include "reclaim/counters.h"
@@ -22,6 +23,16 @@
 namespace weir {
 
 class NodeReclaim;
+
+// Clusters whose unused staging memory is given back together: each call interrupts the other processors.
+struct GarbageBatch {
+  static constexpr unsigned kClusters = 16;
+  // 2 MiB: until then the memory counts as used.
+  static constexpr unsigned kMostPages = 512;
+  ClusterId clusters[kClusters];
+  unsigned count = 0;
+  unsigned pages = 0;
+};
 
 // How a node reclaims; constant while it does.
 struct ReclaimPolicy {
@@ -50,6 +61,7 @@ struct Workbench {
     Pfn pfn = 0;
     unsigned count = 0;
     unsigned file = 0;
+    bool write = false;  // the touch of the first page was one
   };
 
   Compressor compressor;
@@ -70,7 +82,8 @@ struct Workbench {
   [[nodiscard]] bool init(Codec codec);
   char* buffer_of(const Read& read) { return read_pages + (&read - reads) * (kReadPages * kPageSize); }
   // Starts reading pages that lie in the same file side by side; false: read them at once instead.
-  [[nodiscard]] bool start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first);
+  [[nodiscard]] bool start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first,
+                                bool write);
   // In the child of a fork: what was under way is the parent's.
   void abandon_reads();
 };
@@ -100,17 +113,27 @@ class NodeReclaim {
   // -- page by page, for the fault handler (mm/handle_fault.cc)
   Cluster& cluster(ClusterId c) const { return map_[c]; }
   SwapEntry& entry(Pfn pfn) const { return map_.entry(pfn); }
+  uint64_t clean(ClusterId c) const { return map_.more(c).clean.load(std::memory_order_relaxed); }
   SwapFiles& files() const { return *files_; }
   // Takes the busy bits of those pages that nobody else has; returns them.
   uint64_t claim(ClusterId c, uint64_t pages);
   // Gives them back and wakes who touched them meanwhile.
   void release(ClusterId c, uint64_t pages);
+  // A page was touched again while it was inactive: it stays for one more round of ageing; for three when that is not
+  // the first time, because each such touch costs a fault.
+  void activate(ClusterId c, uint64_t page);
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_ + (size_t{pfn} << kPageShift); }
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
-  // Pages came back from swap: nobody needs their entries any more. (What the entries name is dropped by the caller.)
-  void leave_swap(ClusterId c, uint64_t pages);
+  // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
+  // name is dropped by the caller).
+  void leave_swap(ClusterId c, uint64_t pages, uint64_t clean);
+  // Claimed clean pages are about to be written, or their content was dropped: the copies are of no use. Returns those
+  // that were clean, with their entries (for the caller to drop).
+  uint64_t end_clean(ClusterId c, uint64_t pages, SwapEntry* entries, unsigned& count);
+  // Whether a page that is brought back from such an entry may keep it.
+  bool may_keep(SwapEntry entry) const;
   // Standby pages were copied back to their addresses: their staging memory is of no use any more.
   void leave_standby(ClusterId c, uint64_t pages);
   // Reads the content of swapped pages, compressed ones or slots side by side, into the bench's buffer; returns how
@@ -119,8 +142,8 @@ class NodeReclaim {
   // Wakes whoever waits for a page of the accessible arena.
   void wake_all();
   void drop(const SwapEntry* entries, unsigned count);
-  // Whether pages that come back after so many evictions since they left should start out active.
-  bool refaults_soon(const Cluster& c) const;
+  // Whether a page that comes back after so many evictions since it left should start out active.
+  bool refaults_soon(Pfn pfn) const;
 
   // -- reclaim
   // Frees pages until sc.to_reclaim is reached or this round's share was scanned.
@@ -150,9 +173,10 @@ class NodeReclaim {
   void pool_after_fork_in_child() {
     if (policy_.zswap) pool_.after_fork_in_child();
   }
-  // In the child, with the locks held: every armed pageblock is registered with the child's own descriptors, and what
-  // was in transition is settled. False: a page cannot be told.
-  [[nodiscard]] bool after_fork_in_child();
+  // In the child, before anything else: every armed pageblock is registered with the child's own descriptors, and what
+  // was in transition is settled. False: a page cannot be told. With kNothingAway nothing is armed any more instead.
+  enum class Fork : uint8_t { kRegister, kNothingAway };
+  [[nodiscard]] bool after_fork_in_child(Fork kind);
 
  private:
   static bool cover(void* self, Pages accessible);
@@ -177,9 +201,14 @@ class NodeReclaim {
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);
   Pages commit(ClusterId c, uint64_t pages, const SwapEntry* entries);
-  void drop_garbage(ClusterId c);
+  void drop_garbage(const ClusterId* clusters, unsigned count);
+  void purge_garbage(const os::VmRange* ranges, const ClusterId* owners, const uint64_t* pages, unsigned count);
   Pages write_back_pool(Workbench& bench);
   uint64_t write_back_cluster(ClusterId c, SwapFile& file, Workbench& bench);
+  uint64_t drop_clean(ClusterId c, uint64_t pages);
+  void note_evicted(ClusterId c, uint64_t pages);
+  uint64_t age(ClusterId c, uint64_t pages);
+  void list_zswap(ClusterId c);
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
 
@@ -187,6 +216,7 @@ class NodeReclaim {
   ClusterId pop_present();
   ClusterId pop_standby();
   void relist(ClusterId c);
+  void finish_batch(GarbageBatch& batch);
   bool wants_standby_out(const ScanControl& sc) const;
   Pages standby_target() const;
   void sync_pool();

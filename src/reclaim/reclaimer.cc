@@ -83,6 +83,7 @@ int Reclaimer::open_shards() {
     const int fd = os::uffd_open(held_.device, features);
     if (fd < 0) return shards_.count == 0 ? fd : 0;
     shards_.move = features.move;
+    shards_.write_protect = features.write_protect;
     if (!features.move && !(options_->swap_without_move && features.write_protect)) {
       os::close_descriptor(fd);
       return -EOPNOTSUPP;
@@ -371,8 +372,11 @@ bool Reclaimer::after_fork_in_child() {
 
 // Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.
 void Reclaimer::lift_limit() {
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(nodes_[i]->zone().arena().capacity());
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    static_cast<void>(nodes_[i]->after_fork_in_child(NodeReclaim::Fork::kNothingAway));
+    nodes_[i]->zone().set_managed(nodes_[i]->zone().arena().capacity());
+  }
 }
 
 // -- looking ---------------------------------------------------------------------------------------------------------

@@ -22,8 +22,13 @@ namespace weir {
 class Reclaimer;
 
 // STORY 2, which lies above this room.
+enum class Touch : uint8_t {
+  kRead,       // of a page that is not there
+  kWrite,      // the same
+  kProtected,  // a write to a page that is there, and write-protected
+};
 struct FaultStory {
-  void (*handle_fault)(Reclaimer&, NodeReclaim&, Pfn, Workbench&) = nullptr;
+  void (*handle_fault)(Reclaimer&, NodeReclaim&, Pfn, Touch, Workbench&) = nullptr;
   void (*finish_reads)(Reclaimer&, Workbench&) = nullptr;
 };
 

@@ -21,6 +21,8 @@ struct Shards {
   // The kernel moves pages (UFFDIO_MOVE). Otherwise they are write-protected, copied and dropped, which loses what a
   // device writes to a page meanwhile.
   bool move = true;
+  // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.
+  bool write_protect = false;
 
   // Asks a thread of weir's own to wake all who wait for a page; they look again.
   std::atomic<bool> wake_wanted{false};

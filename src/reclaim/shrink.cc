@@ -64,11 +64,18 @@ void NodeReclaim::relist(ClusterId c) {
   if (!cluster.on_standby.exchange(true, std::memory_order_relaxed)) standby_.push(map_, c);
 }
 
+void NodeReclaim::finish_batch(GarbageBatch& batch) {
+  drop_garbage(batch.clusters, batch.count);
+  for (unsigned i = 0; i < batch.count; ++i) relist(batch.clusters[i]);
+  batch.count = batch.pages = 0;
+}
+
 void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   uint64_t budget = zone_->used().v >> sc.priority;
   if (budget < kClusterPages) budget = kClusterPages;
   const uint64_t scanned_before = sc.scanned.v, visited_before = sc.visited.v;
   unsigned failures = 0;
+  GarbageBatch batch;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
     ClusterId c = wants_standby_out(sc) ? pop_standby() : kNoCluster;
     const bool out = c != kNoCluster;
@@ -83,10 +90,17 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
       continue;
     }
     const Pages done = out ? write_out(c, sc, bench) : unmap(c, sc);
-    if (out) sc.reclaimed += done;
     failures = done.v == 0 ? failures + 1 : 0;
-    relist(c);
+    if (!out) {
+      relist(c);
+      continue;
+    }
+    sc.reclaimed += done;
+    batch.clusters[batch.count++] = c;
+    batch.pages += static_cast<unsigned>(done.v);
+    if (batch.count == GarbageBatch::kClusters || batch.pages >= GarbageBatch::kMostPages) finish_batch(batch);
   }
+  finish_batch(batch);
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   if (policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.v * kPoolFullPercent)
     sc.reclaimed += write_back_pool(bench);

@@ -268,15 +268,29 @@ class File : public HandleFault {
   std::string file_;
 };
 
+TEST_F(File, AReadKeepsTheCopyAndAWriteDropsIt) {
+  const size_t one = cluster_start(300) + 30;
+  const ReclaimStats before = stats();
+  const uint64_t slot = entry(one).slot();
+  EXPECT_TRUE(is_intact(one));
+  EXPECT_FALSE(is_swapped(one));
+  EXPECT_EQ(entry(one).slot(), slot) << "it need not be written again";
+  EXPECT_EQ(stats().swap_used, before.swap_used);
+  volatile char* const byte = page(one);
+  *byte = *byte;
+  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().swap_used + Pages(1) == before.swap_used; }))
+      << "its slot is free";
+  EXPECT_FALSE(static_cast<bool>(entry(one)));
+  EXPECT_TRUE(is_intact(one));
+  expect_whole();
+}
+
 TEST_F(File, ATouchReadsThePage) {
   const size_t one = cluster_start(300) + 30;
   ASSERT_EQ(entry(one).kind(), SwapEntry::Kind::kFile);
   const ReclaimStats before = stats();
   EXPECT_GE(before.swap_used, Pages(kDataPages));
   EXPECT_TRUE(is_intact(one));
-  // Before anybody holds still, because what a fault leaves behind then waits for the next one.
-  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().swap_used + Pages(1) == before.swap_used; }))
-      << "its slot is free";
   const ReclaimStats after = stats();
   EXPECT_EQ(after.pgfault - before.pgfault, 1u);
   EXPECT_EQ(after.pgmajfault - before.pgmajfault, 1u);

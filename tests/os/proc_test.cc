@@ -132,5 +132,26 @@ TEST_F(ProcTest, FutexWaitReturnsWhenTheWordDiffers) {
   waiter.join();
 }
 
+TEST_F(ProcTest, DescriptorRoomIsMadeAndGivenBack) {
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  struct rlimit tight = {3, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &tight), 0);
+  EXPECT_TRUE(DescriptorRoom::is_short_of(4));
+  EXPECT_FALSE(DescriptorRoom::is_short_of(3));
+  DescriptorRoom room;
+  EXPECT_TRUE(room.open());
+  EXPECT_FALSE(DescriptorRoom::is_short_of(64));
+  EXPECT_TRUE(room.open()) << "open already";
+  room.close();
+  struct rlimit now;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &now), 0);
+  EXPECT_EQ(now.rlim_cur, 3u);
+  EXPECT_EQ(now.rlim_max, before.rlim_max);
+  room.close();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_FALSE(DescriptorRoom::is_short_of(3));
+}
+
 }  // namespace
 }  // namespace weir::os

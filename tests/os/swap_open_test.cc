@@ -279,5 +279,23 @@ TEST_F(SwapOpenTest, BlockDevice) {
   EXPECT_EQ(open(device->path(), 0), SwapOpen::kHoldsData) << "a file system that is not mounted";
 }
 
+TEST_F(SwapOpenTest, ADirectoryServesWhateverItsNameMeansLater) {
+  const int directory = swap_directory(folder_.path().c_str());
+  ASSERT_GE(directory, 0);
+  ASSERT_EQ(io_.open_in(directory, kMiB, nullptr), SwapOpen::kOk);
+  EXPECT_EQ(io_.kind(), SwapIo::Kind::kNameless);
+  expect_works(io_);
+  SwapIo second;
+  EXPECT_EQ(second.open_in(directory, kMiB, nullptr), SwapOpen::kOk) << "any number of files";
+  second.close();
+  EXPECT_EQ(second.open_in(directory, 1, nullptr), SwapOpen::kTooSmall);
+  close(directory);
+  const int parent = swap_directory((folder_ / "not-there").c_str());
+  EXPECT_GE(parent, 0) << "the directory that it would be in";
+  close(parent);
+  EXPECT_EQ(swap_directory(folder_.sparse("file", kMiB).c_str()), -ENOTDIR);
+  EXPECT_EQ(swap_directory((folder_ / "not-there/either").c_str()), -ENOENT);
+}
+
 }  // namespace
 }  // namespace weir::os

@@ -55,7 +55,7 @@ class Uffd : public testing::Test {
   // Pages [first, end) of `a` become those of content_.
   void fill(unsigned first, unsigned end) {
     int error = 0;
-    ASSERT_EQ(uffd_copy(fd_, a(first), content_.page(first), (end - first) * kPageSize, error),
+    ASSERT_EQ(uffd_copy(fd_, a(first), content_.page(first), (end - first) * kPageSize, false, error),
               (end - first) * kPageSize);
   }
   bool is_content(const char* page, unsigned i) const { return memcmp(page, content_.page(i), kPageSize) == 0; }
@@ -122,10 +122,10 @@ TEST_F(Uffd, WithoutFaultsAReadDoesNotWaitIfItMustNot) {
 TEST_F(Uffd, CopyStopsAtAPageThatIsThere) {
   fill(2, 3);
   int error = 0;
-  EXPECT_EQ(uffd_copy(fd_, a_, content_.data(), 4 * kPageSize, error), 2 * kPageSize);
+  EXPECT_EQ(uffd_copy(fd_, a_, content_.data(), 4 * kPageSize, false, error), 2 * kPageSize);
   EXPECT_EQ(error, EEXIST);
   error = 0;
-  EXPECT_EQ(uffd_copy(fd_, a(2), content_.page(9), kPageSize, error), 0u);
+  EXPECT_EQ(uffd_copy(fd_, a(2), content_.page(9), kPageSize, false, error), 0u);
   EXPECT_EQ(error, EEXIST);
   EXPECT_EQ(there(a_), 0b111u);
   for (unsigned i = 0; i < 3; ++i) EXPECT_TRUE(is_content(a(i), i)) << i;
@@ -134,7 +134,7 @@ TEST_F(Uffd, CopyStopsAtAPageThatIsThere) {
 TEST_F(Uffd, NothingIsCopiedWhereNothingIsRegistered) {
   ASSERT_GE(uffd_unregister(fd_, a_, kBytes), 0);
   int error = 0;
-  EXPECT_EQ(uffd_copy(fd_, a_, content_.data(), kPageSize, error), 0u);
+  EXPECT_EQ(uffd_copy(fd_, a_, content_.data(), kPageSize, false, error), 0u);
   EXPECT_EQ(error, ENOENT);
   EXPECT_EQ(*static_cast<volatile char*>(a(5)), 0) << "the kernel's own zeros again";
 }
@@ -171,7 +171,7 @@ TEST_F(Uffd, MoveStopsAtAPageThatIsThere) {
   if (!features_.move) GTEST_SKIP() << "the kernel has no UFFDIO_MOVE";
   fill(0, 4);
   int error = 0;
-  ASSERT_EQ(uffd_copy(fd_, b(2), content_.page(9), kPageSize, error), kPageSize);
+  ASSERT_EQ(uffd_copy(fd_, b(2), content_.page(9), kPageSize, false, error), kPageSize);
   EXPECT_EQ(uffd_move(fd_, b_, a_, 4 * kPageSize, error), 2 * kPageSize);
   EXPECT_EQ(error, EEXIST);
   EXPECT_EQ(there(a_), 0b1100u);
@@ -229,6 +229,31 @@ TEST_F(Uffd, ForeignMemoryIsRefused) {
   EXPECT_EQ(features.move, features_.move);
   EXPECT_EQ(uffd_register(other, a_, kBytes, false), -EBUSY) << "it belongs to another userfaultfd";
   close_descriptor(other);
+}
+
+TEST_F(Uffd, WritesToProtectedCopiesAreReported) {
+  if (!features_.write_protect) GTEST_SKIP() << "the kernel does not protect anonymous memory";
+  ASSERT_GE(uffd_register(fd_, a_, kBytes, true), 0);
+  int error = 0;
+  ASSERT_EQ(uffd_copy(fd_, a(2), content_.page(2), 2 * kPageSize, true, error), 2 * kPageSize) << error;
+  EXPECT_TRUE(is_content(a(2), 2) && is_content(a(3), 3)) << "reads are not";
+  std::thread thread([&] { *static_cast<volatile char*>(a(3)) = 'w'; });
+  const UffdFault fault = read_one();
+  EXPECT_EQ(fault.address, a(3));
+  EXPECT_TRUE(fault.write && fault.write_protected);
+  ASSERT_GE(uffd_write_protect(fd_, a(3), kPageSize, false), 0);
+  thread.join();
+  EXPECT_EQ(*static_cast<volatile char*>(a(3)), 'w');
+  // A missing page tells reads and writes apart.
+  std::thread reader([&] { touch(a(5)); });
+  EXPECT_FALSE(read_one().write);
+  fill(5, 6);
+  reader.join();
+  std::thread writer([&] { *static_cast<volatile char*>(a(6)) = 'w'; });
+  const UffdFault write = read_one();
+  EXPECT_TRUE(write.write && !write.write_protected);
+  fill(6, 7);
+  writer.join();
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstring>
 
@@ -175,6 +176,31 @@ TEST_F(VmTest, BindingIsBestEffort) {
   write_pattern(p, kBytes, 5);
   EXPECT_TRUE(check_pattern(p, kBytes, kBytes, 5));
   vm_unmap(p, kBytes);
+}
+
+TEST_F(VmTest, ManyRangesArePurgedUpToOneThatIsRefused) {
+  constexpr unsigned kRanges = 4;
+  constexpr size_t kStep = 4 * kPageSize;
+  char* p = static_cast<char*>(vm_map(kRanges * kStep));
+  const auto purge = [&](unsigned count) {
+    VmRange ranges[kRanges];
+    for (unsigned i = 0; i < kRanges; ++i) ranges[i] = {p + i * kStep, 2 * kPageSize};
+    return vm_purge_many(ranges, count);
+  };
+  const auto is_purged = [&](unsigned i) {
+    return vm_resident(p + i * kStep, 2 * kPageSize) == Pages(0) && vm_resident(p + i * kStep, kStep) == Pages(2);
+  };
+  for (const unsigned count : {0u, 1u, 3u, 4u}) {
+    write_pattern(p, kRanges * kStep, 6);
+    EXPECT_EQ(purge(count), count);
+    for (unsigned i = 0; i < kRanges; ++i) EXPECT_EQ(is_purged(i), i < count) << i;
+  }
+  write_pattern(p, kRanges * kStep, 7);
+  if (mlock(p + 2 * kStep, kPageSize) != 0) GTEST_SKIP() << "no memory may be locked";
+  EXPECT_EQ(purge(kRanges), 2u);
+  EXPECT_TRUE(is_purged(0) && is_purged(1));
+  EXPECT_TRUE(check_pattern(p + 2 * kStep, 2 * kStep, 2 * kStep, 7) || vm_resident(p + 2 * kStep, kStep) == Pages(4));
+  vm_unmap(p, kRanges * kStep);
 }
 
 }  // namespace

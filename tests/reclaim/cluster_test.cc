@@ -55,7 +55,7 @@ class ClusterMapTest : public testing::Test {
     for (Pfn p = first; p < end; ++p) ASSERT_FALSE(map_.entry(p));
     for (ClusterId c = first / kClusterPages; c < end / kClusterPages; ++c) {
       const Cluster& m = map_[c];
-      ASSERT_EQ(m.allocated | m.busy | m.standby | m.swapped | m.active | m.garbage | m.wanted | m.evicted, 0u);
+      ASSERT_EQ(m.allocated | m.busy | m.standby | m.swapped | m.active | m.garbage | m.wanted, 0u);
       ASSERT_FALSE(m.owned || m.listed || m.on_standby || m.on_zswap);
     }
   }
