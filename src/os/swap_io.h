@@ -59,6 +59,8 @@ class SwapIo {
   // What may be used, a multiple of the page size.
   uint64_t bytes() const { return bytes_; }
   Kind kind() const { return kind_; }
+  // kNameless: it never had a name, not even for a moment (O_TMPFILE).
+  bool never_named() const { return never_named_; }
   // Transfers go past the page cache.
   bool direct() const { return direct_; }
   // Others than the owner may read what is swapped: worth a warning when it is not encrypted.
@@ -113,6 +115,7 @@ class SwapIo {
   bool keeps_header_ = false;    // its first page is mkswap's and stays as it is
   bool stale_ = false;           // its first page is ours: a killed program may have left pages in it
   bool direct_ = false;
+  bool never_named_ = false;
   bool readable_by_others_ = false;
   Kind kind_ = Kind::kNone;
 };

@@ -159,7 +159,7 @@ const char* describe(SwapOpen result) {
 // False: `max_bytes` is too little.
 bool SwapIo::reset(uint64_t& max_bytes, FaultInjector* faults) {
   faults_ = faults != nullptr && !faults->empty() ? faults : nullptr;
-  direct_ = preallocated_ = readable_by_others_ = keeps_header_ = stale_ = false;
+  direct_ = never_named_ = preallocated_ = readable_by_others_ = keeps_header_ = stale_ = false;
   original_bytes_ = 0;
   if (max_bytes > kMostBytes) max_bytes = kMostBytes;
   return max_bytes == 0 || max_bytes >= kLeastBytes;
@@ -195,6 +195,7 @@ SwapOpen SwapIo::open_nameless(int directory, uint64_t max_bytes) {
   // O_EXCL: it can never be given a name.
   long fd = open_at(directory, ".", O_RDWR | O_TMPFILE | O_EXCL);
   // EOPNOTSUPP: this file system has none. EISDIR, ENOENT: kernels before 3.11 do not know it. EINVAL: some FUSE.
+  never_named_ = fd >= 0;
   if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -ENOENT || fd == -EINVAL) fd = create_and_unlink(directory);
   if (fd < 0) return from_error(fd);
   kind_ = Kind::kNameless;

@@ -39,20 +39,34 @@ uint64_t address_of(const void* p) {
   return reinterpret_cast<uintptr_t>(p);
 }
 
-int open_any(int device) {
-  const long fd = syscall6(SYS_userfaultfd, O_CLOEXEC);
-  if (fd >= 0) return static_cast<int>(fd);
-  const bool own = device < 0;
-  if (own) device = static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg("/dev/userfaultfd"), O_RDWR | O_CLOEXEC, 0));
-  if (device < 0) return static_cast<int>(fd);
-  const long made = syscall6(SYS_ioctl, device, static_cast<long>(kIoctlNew), O_CLOEXEC);
-  if (own) syscall6(SYS_close, device);
-  return static_cast<int>(made >= 0 ? made : fd);
+int open_syscall(int flags) {
+  return static_cast<int>(syscall6(SYS_userfaultfd, O_CLOEXEC | flags));
 }
 
-// What the kernel offers, asked on a descriptor of its own because the handshake can be made only once.
-uint64_t offered_features(int device) {
-  const int probe = open_any(device);
+// `device`: an open descriptor of /dev/userfaultfd, or -1 to open it. Negative: -errno of what was refused.
+int open_device(int device) {
+  const bool own = device < 0;
+  if (own) device = static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg("/dev/userfaultfd"), O_RDWR | O_CLOEXEC, 0));
+  if (device < 0) return device;
+  const long made = syscall6(SYS_ioctl, device, static_cast<long>(kIoctlNew), O_CLOEXEC);
+  if (own) syscall6(SYS_close, device);
+  return static_cast<int>(made);
+}
+
+int open_any(int device) {
+  const int fd = open_syscall(0);
+  if (fd >= 0) return fd;
+  const int made = open_device(device);
+  return made >= 0 ? made : fd;
+}
+
+int open_one_way(UffdWay way) {
+  if (way == UffdWay::kDevice) return open_device(-1);
+  return open_syscall(way == UffdWay::kUserMode ? UFFD_USER_MODE_ONLY : 0);
+}
+
+// What the kernel offers, asked on a descriptor of its own (closed here) because the handshake can be made only once.
+uint64_t offered_features(int probe) {
   if (probe < 0) return 0;
   uffdio_api api = {UFFD_API, 0, 0};
   const long result = request(probe, UFFDIO_API, &api);
@@ -60,13 +74,9 @@ uint64_t offered_features(int device) {
   return result == 0 ? api.features : 0;
 }
 
-}  // namespace
-
-int uffd_open(int device, UffdFeatures& features) {
-  const int fd = open_any(device);
-  if (fd < 0) return fd;
-  const uint64_t wanted =
-      offered_features(device) & (kFeatureMove | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+// Closes `fd` when the kernel refuses.
+int shake_hands(int fd, uint64_t offered, UffdFeatures& features) {
+  const uint64_t wanted = offered & (kFeatureMove | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP);
   uffdio_api api = {UFFD_API, wanted, 0};
   if (const long result = request(fd, UFFDIO_API, &api); result < 0) {
     syscall6(SYS_close, fd);
@@ -76,6 +86,18 @@ int uffd_open(int device, UffdFeatures& features) {
   features.write_protect = (wanted & UFFD_FEATURE_PAGEFAULT_FLAG_WP) != 0;
   features.thread_id = (wanted & UFFD_FEATURE_THREAD_ID) != 0;
   return fd;
+}
+
+}  // namespace
+
+int uffd_open(int device, UffdFeatures& features) {
+  const int fd = open_any(device);
+  return fd < 0 ? fd : shake_hands(fd, offered_features(open_any(device)), features);
+}
+
+int uffd_open_one_way(UffdWay way, UffdFeatures& features) {
+  const int fd = open_one_way(way);
+  return fd < 0 ? fd : shake_hands(fd, offered_features(open_one_way(way)), features);
 }
 
 long uffd_register(int uffd, void* address, size_t bytes, bool write_protect) {

@@ -19,6 +19,11 @@ struct UffdFeatures {
 // (`device`: an open descriptor of that, or -1 to open it). Negative: -errno of the system call.
 [[nodiscard]] int uffd_open(int device, UffdFeatures& features);
 
+// For finding out which of the ways is open. kUserMode: anybody may, but faults of system calls are not seen.
+enum class UffdWay : uint8_t { kSyscall, kDevice, kUserMode };
+// Negative: -errno of what was refused.
+[[nodiscard]] int uffd_open_one_way(UffdWay way, UffdFeatures& features);
+
 // From now on (no longer) touches of missing pages in the range are reported.
 [[nodiscard]] long uffd_register(int uffd, void* address, size_t bytes, bool write_protect);
 [[nodiscard]] long uffd_unregister(int uffd, void* address, size_t bytes);

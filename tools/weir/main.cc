@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 
+#include "doctor.h"
 #include "failure.h"
 #include "run.h"
 
@@ -18,6 +19,7 @@ constexpr const char* kAbout = "weir keeps a program inside a memory limit: cold
 constexpr const char* kExamples = R"(Examples:
   weir run --limit 512M -- redis-server --port 7000
   weir run --limit 2G --swap /var/tmp --swap-size 8G --summary -- python3 train.py
+  weir doctor
   weir options
 )";
 
@@ -98,11 +100,28 @@ std::vector<std::string> command_of(std::vector<std::string> rest, const std::ve
   return rest;
 }
 
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+// "run, doctor or options"
+std::string names_of(const std::vector<const CLI::App*>& commands) {
+  std::string names;
+  for (const CLI::App* command : commands) {
+    const char* separator = command == commands.front() ? "" : command == commands.back() ? " or " : ", ";
+    names += separator + command->get_name();
+  }
+  return names;
+}
+
 // CLI11 would only say that a command is missing.
-void check_command(const std::vector<std::string>& arguments) {
-  if (arguments.empty()) throw Failure(kUsage, "a command is missing: expected run or options; see weir --help");
-  if (!arguments[0].starts_with("-") && arguments[0] != "run" && arguments[0] != "options")
-    throw Failure(kUsage, fmt::format("unknown command '{}': expected run or options; see weir --help", arguments[0]));
+void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const std::vector<const CLI::App*> commands = commands_of(app);
+  const std::string expected = fmt::format("expected {}; see weir --help", names_of(commands));
+  if (arguments.empty()) throw Failure(kUsage, fmt::format("a command is missing: {}", expected));
+  const auto is_named = [&arguments](const CLI::App* command) { return command->get_name() == arguments[0]; };
+  if (!arguments[0].starts_with("-") && std::none_of(commands.begin(), commands.end(), is_named))
+    throw Failure(kUsage, fmt::format("unknown command '{}': {}", arguments[0], expected));
 }
 
 int start(std::vector<std::string> arguments) {
@@ -112,10 +131,12 @@ int start(std::vector<std::string> arguments) {
   app.footer(kExamples);
   RunSettings settings;
   CLI::App* run_command = add_run(app, settings);
+  DoctorSettings doctor_settings;
+  CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
   const std::vector<std::string> behind_marker = take_program(arguments);
-  check_command(arguments);
-  const char* help = arguments[0] == "run" ? "weir run --help" : "weir --help";
+  check_command(app, arguments);
+  const std::string help = arguments[0].starts_with("-") ? "weir --help" : fmt::format("weir {} --help", arguments[0]);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {
     app.parse(std::move(arguments));
@@ -128,6 +149,7 @@ int start(std::vector<std::string> arguments) {
     fmt::print("{}", list_of_options());
     return 0;
   }
+  if (doctor_command->parsed()) return doctor(doctor_settings);
   settings.command = command_of(run_command->remaining(), behind_marker);
   run(settings);
 }
