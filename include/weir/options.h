@@ -33,6 +33,20 @@ WEIR_API int weir_option_value(const char* conf, const char* name, char* value, 
  * Returns 1; 0 when there are no more than `index` options. */
 WEIR_API int weir_option_help(size_t index, char* line, size_t capacity);
 
+/* What the table of options says of one of them. */
+typedef struct weir_option_info {
+  char name[64];
+  char default_value[64];          /* in the form that WEIR_CONF accepts */
+  char help[WEIR_OPTION_TEXT];     /* what it does */
+  char accepted[WEIR_OPTION_TEXT]; /* "a whole number 0..200", "0 or 1 (off or on)" */
+  char words[WEIR_OPTION_TEXT];    /* values that can be counted up, with a blank between two: "lz4 zstd"; or "" */
+  int is_path;                     /* 1: the value names a file or directory */
+} weir_option_info;
+
+/* Fills `*info`, of which the caller knows `size` bytes, with what is known of the option at `index`. Returns 1; 0 when
+ * there are no more than `index` options. */
+WEIR_API int weir_option_describe(size_t index, weir_option_info* info, size_t size);
+
 /* Tries the swap file that `conf` names just as a program that starts with it would: opens it, writes and reads a page,
  * and closes it. Returns 1 when that works or there is none; otherwise 0, and `report` says why: "permission denied".
  * What a file or device of that name holds is kept unless it is free for swapping. */

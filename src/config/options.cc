@@ -135,8 +135,8 @@ void format_range(Line& line, const OptionInfo& option) {
   format_value(line, option.kind, option.max);
 }
 
-void format_names(Line& line, std::span<const std::string_view> names) {
-  for (size_t i = 0; i < names.size(); ++i) line.text(i == 0 ? "" : "|").text(names[i]);
+void format_names(Line& line, std::span<const std::string_view> names, std::string_view separator) {
+  for (size_t i = 0; i < names.size(); ++i) line.text(i == 0 ? "" : separator).text(names[i]);
 }
 
 }  // namespace
@@ -226,9 +226,35 @@ void format_accepted(Line& line, const OptionInfo& option) {
       break;
     case OptionKind::kThp:
     case OptionKind::kCompressor:
-      format_names(line, names_of(option.kind));
+      format_names(line, names_of(option.kind), "|");
       break;
   }
+}
+
+void format_words(Line& line, const OptionInfo& option) {
+  switch (option.kind) {
+    case OptionKind::kBool:
+      line.text("0 1");
+      break;
+    case OptionKind::kLimit:
+      line.text("0 ").text(kCgroupName);
+      break;
+    case OptionKind::kText:
+      line.text(kNoTextName);
+      break;
+    case OptionKind::kThp:
+    case OptionKind::kCompressor:
+      format_names(line, names_of(option.kind), " ");
+      break;
+    case OptionKind::kInt:
+    case OptionKind::kSize:
+    case OptionKind::kMs:
+      break;
+  }
+}
+
+bool is_path(const OptionInfo& option) {
+  return option.kind == OptionKind::kText && option.unit.starts_with("path");
 }
 
 void format_help(Line& line, const OptionInfo& option) {

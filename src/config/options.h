@@ -122,6 +122,12 @@ void format_option(Line& line, const Options& options, OptionId id);
 // Appends what set_option accepts: "a whole number 0..1048576 (KiB)".
 void format_accepted(Line& line, const OptionInfo& option);
 
+// Appends the words among what set_option accepts, with a blank between two: "lz4 zstd", "0 cgroup".
+void format_words(Line& line, const OptionInfo& option);
+
+// Whether the value names a file or directory.
+[[nodiscard]] bool is_path(const OptionInfo& option);
+
 // Appends one line of help with a newline: name, default, help text, accepted form.
 void format_help(Line& line, const OptionInfo& option);
 

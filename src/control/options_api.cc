@@ -111,6 +111,26 @@ int weir_option_help(size_t index, char* text, size_t capacity) {
   return 1;
 }
 
+int weir_option_describe(size_t index, weir_option_info* info, size_t size) {
+  if (index >= kNrOptions) return 0;
+  const OptionInfo& option = kOptionTable[index];
+  Line value, accepted, words;
+  format_option(value, Options(), option.id);
+  format_accepted(accepted, option);
+  format_words(words, option);
+  weir_option_info result = {};
+  copy_out(option.name, result.name, sizeof(result.name));
+  copy_out(value.view(), result.default_value, sizeof(result.default_value));
+  copy_out(option.help, result.help, sizeof(result.help));
+  copy_out(accepted.view(), result.accepted, sizeof(result.accepted));
+  copy_out(words.view(), result.words, sizeof(result.words));
+  result.is_path = is_path(option) ? 1 : 0;
+  // The caller may know an older, shorter struct, or a newer one, whose rest reads as zeros.
+  memset(info, 0, size);
+  memcpy(info, &result, std::min(size, sizeof(result)));
+  return 1;
+}
+
 int weir_swap_check(const char* conf, char* report, size_t capacity) {
   Options options;
   (void)parse_conf(conf, "", options, {ignore, nullptr});

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <string>
 
 #include "config/options.h"
@@ -54,6 +55,32 @@ TEST(OptionsApi, ValueAfterAList) {
   EXPECT_EQ(value("swap=\"/a, b\"", "swap"), "/a, b");
   EXPECT_EQ(value("", "swap"), "none");
   EXPECT_EQ(value("", "nonsense"), "no such option");
+}
+
+TEST(OptionsApi, DescribesEveryOption) {
+  weir_option_info info;
+  for (size_t i = 0; i < kNrOptions; ++i) {
+    ASSERT_EQ(weir_option_describe(i, &info, sizeof(info)), 1);
+    EXPECT_EQ(info.name, kOptionTable[i].name);
+    EXPECT_EQ(info.help, kOptionTable[i].help);
+    EXPECT_EQ(check(info.name, info.default_value), "") << info.name;
+    EXPECT_EQ(value("", info.name), info.default_value);
+    EXPECT_NE(info.accepted[0], 0) << info.name;
+    EXPECT_EQ(info.is_path, info.name == std::string("swap") ? 1 : 0) << info.name;
+    std::istringstream words(info.words);
+    for (std::string word; words >> word;) EXPECT_EQ(check(info.name, word.c_str()), "") << info.name;
+  }
+  EXPECT_EQ(weir_option_describe(kNrOptions, &info, sizeof(info)), 0);
+  ASSERT_EQ(weir_option_describe(static_cast<size_t>(OptionId::zswap_compressor), &info, sizeof(info)), 1);
+  EXPECT_STREQ(info.words, "lz4 zstd");
+}
+
+TEST(OptionsApi, DescribesToCallersThatKnowLess) {
+  char name[sizeof(weir_option_info::name) + 1];
+  name[sizeof(name) - 1] = 'x';
+  ASSERT_EQ(weir_option_describe(0, reinterpret_cast<weir_option_info*>(name), sizeof(name) - 1), 1);
+  EXPECT_EQ(name, kOptionTable[0].name);
+  EXPECT_EQ(name[sizeof(name) - 1], 'x');
 }
 
 TEST(OptionsApi, HelpHasEveryOption) {

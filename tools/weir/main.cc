@@ -9,6 +9,7 @@
 
 #include "doctor.h"
 #include "failure.h"
+#include "generate.h"
 #include "run.h"
 
 namespace weir::tool {
@@ -134,6 +135,7 @@ int start(std::vector<std::string> arguments) {
   DoctorSettings doctor_settings;
   CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
+  if (generate(app, arguments)) return 0;
   const std::vector<std::string> behind_marker = take_program(arguments);
   check_command(app, arguments);
   const std::string help = arguments[0].starts_with("-") ? "weir --help" : fmt::format("weir {} --help", arguments[0]);
