@@ -44,6 +44,12 @@ WEIR_API size_t weir_trim(void);
  * slabs per size class, and counters with the names of /proc/vmstat. */
 WEIR_API void weir_stats_print(int fd);
 
+/* The statistics page of this process (weir/stats_page.h), brought up to date: what other processes see of it. It stays
+ * where it is and goes on changing for as long as the process lives; a forked child has its own in the same place.
+ * NULL when there is none (stats_page=0). */
+struct weir_stats_page;
+WEIR_API const struct weir_stats_page* weir_stats(void);
+
 /* Recounts every page, free list and slab against the running counters. Returns 1 when all agree; otherwise writes one
  * line to stderr that names the first difference and returns 0. Stops allocation while it counts. */
 WEIR_API int weir_debug_verify(void);

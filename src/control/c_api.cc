@@ -42,6 +42,12 @@ void weir_stats_print(int fd) {
   weir::print_stats(fd);
 }
 
+const weir_stats_page* weir_stats(void) {
+  if (!weir::process_start()) return nullptr;
+  if (weir::Reclaimer* reclaimer = weir::process_allocator().reclaimer(); reclaimer != nullptr) reclaimer->publish();
+  return weir::process_stats();
+}
+
 int weir_debug_verify(void) {
   const char* wrong = weir::process_verify();
   if (wrong == nullptr) return 1;

@@ -36,11 +36,13 @@ constexpr size_t kMostAddressSpace = size_t{1} << 45;
 bool Allocator::init(const AllocatorSetup& setup) {
   options_ = setup.options;
   topology_ = setup.topology;
+  stats_ = setup.stats;
   if (setup.fault_story.handle_fault != nullptr && (options_->limit != 0 || options_->rss_limit != 0)) {
     void* memory = os::vm_map(align_up(sizeof(Reclaimer), kPageSize));
     if (memory == nullptr) return false;
     reclaimer_ = new (memory) Reclaimer();
     if (!reclaimer_->init(*options_, setup.fault_story)) reclaimer_ = nullptr;
+    if (reclaimer_ != nullptr && stats_ != nullptr) reclaimer_->publish_in(stats_->page());
   }
   nr_nodes_ = options_->numa ? topology_->nr_nodes : 1;
   size_t capacity = setup.capacity.v != 0 ? bytes_of(setup.capacity) : static_cast<size_t>(options_->arena_size);
@@ -115,6 +117,7 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
   config.node = node;
   config.place = places_[node.v];
   config.extra = strides;
+  if (stats_ != nullptr) config.published = stats_->node(node);
   if (nr_nodes_ == 1) {
     config.managed = total_managed;
   } else {
@@ -138,7 +141,7 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
   pages_.set_zone(node, heap->zone);
   for (unsigned c = 1; c < kNrSizeClasses; ++c) {
     new (&heap->depots[c]) Depot();
-    heap->depots[c].init(pages_, map_, node, c, heap->transfer[c]);
+    heap->depots[c].init(pages_, map_, node, c, heap->transfer[c], stats_ != nullptr ? stats_->slab(node, c) : nullptr);
   }
   return true;
 }
@@ -490,6 +493,14 @@ void Allocator::take_locks() {
 void Allocator::after_fork_in_child() {
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).after_fork_in_child();
+}
+
+void Allocator::publish_all() {
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    zone(n).publish_all();
+    for (unsigned c = 1; c < kNrSizeClasses; ++c) nodes_[n]->depots[c].publish_all();
+  }
 }
 
 bool Allocator::resume_reclaim(bool in_child) {

@@ -10,6 +10,7 @@
 #include "config/options.h"
 #include "malloc/address_map.h"
 #include "malloc/depot.h"
+#include "malloc/stats_page.h"
 #include "malloc/thread_cache.h"
 #include "mm/page_source.h"
 #include "topology/topology.h"
@@ -37,10 +38,11 @@ struct BadPointer {
 struct AllocatorSetup {
   const Options* options = nullptr;
   const Topology* topology = nullptr;
-  bool bare = true;        // try unmapped space first (see ArenaPlace)
-  uint64_t random = 0;     // picks the place
-  Pages capacity{};        // per node; 0: from the options and RLIMIT_AS
-  FaultStory fault_story;  // kFaultStory; empty: a limit of the options is not kept
+  bool bare = true;                  // try unmapped space first (see ArenaPlace)
+  uint64_t random = 0;               // picks the place
+  Pages capacity{};                  // per node; 0: from the options and RLIMIT_AS
+  FaultStory fault_story;            // kFaultStory; empty: a limit of the options is not kept
+  const StatsPage* stats = nullptr;  // where everything is shown to other processes; null: nowhere
 };
 
 // Sums over all nodes.
@@ -115,6 +117,8 @@ class Allocator {
   [[nodiscard]] bool resume_reclaim(bool in_child);
   // Between the two in the child, where only the forking thread lives on.
   void after_fork_in_child() WEIR_NO_TSA;
+  // There too, when the page is a new one: shows everything in it.
+  void publish_all() WEIR_NO_TSA;
 
  private:
   struct NodeHeap {
@@ -158,6 +162,7 @@ class Allocator {
 
   const Options* options_ = nullptr;
   const Topology* topology_ = nullptr;
+  const StatsPage* stats_ = nullptr;
   Reclaimer* reclaimer_ = nullptr;
   PageSource pages_;
   AddressMap map_;

@@ -16,12 +16,24 @@ constexpr unsigned kSlabsPerHold = 256;
 
 }  // namespace
 
-void Depot::init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer) {
+void Depot::init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer,
+                 weir_stats_slab* published) {
+  published_ = published;
   transfer_ = transfer;
   source_ = &source;
   map_ = &map;
   node_ = node;
   size_class_ = size_class;
+}
+
+void Depot::publish_slabs() {
+  if (published_ == nullptr) return;
+  const SizeClass& c = kSizeClasses[size_class_];
+  publish(published_->object_size, c.size);
+  publish(published_->objects_per_slab, uint32_t{c.objects});
+  publish(published_->pages_per_slab, 1u << c.slab_order);
+  publish(published_->slabs, uint64_t{nr_slabs_});
+  publish(published_->free_objects, free_objects_.load(std::memory_order_relaxed));
 }
 
 SlabView Depot::view(UnitIndex unit) const {
@@ -103,6 +115,7 @@ bool Depot::add_slab() {
   ++nr_slabs_;
   ++nr_empty_;
   count_free(c.objects);
+  publish_slabs();
   return true;
 }
 
@@ -112,6 +125,7 @@ void Depot::release_slab(SlabView slab) {
   --nr_slabs_;
   --nr_empty_;
   count_free(-int64_t{c.objects});
+  publish_slabs();
   // Clearing never needs more of the map than setting did.
   WEIR_CHECK(map_->set(slab.memory, c.slab_units, 0));
   zone().free_block(zone().pfn_of(slab.memory), Order(c.slab_order), slab.desc.touched);

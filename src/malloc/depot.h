@@ -10,9 +10,11 @@
 #include <cstdint>
 
 #include "base/lock.h"
+#include "base/publish.h"
 #include "malloc/address_map.h"
 #include "malloc/slab.h"
 #include "mm/page_source.h"
+#include "weir/stats_page.h"
 
 namespace weir {
 
@@ -36,7 +38,9 @@ class Depot {
 
   Depot() : mutex_(LockRank::kDepot) {}
   // `transfer`: room for kTransferSlots pointers, outside this class so that depots nobody uses cost no page each.
-  void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer);
+  // `published`: where its numbers are shown to other processes; null: nowhere.
+  void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer,
+            weir_stats_slab* published = nullptr);
 
   // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0 = no memory on this node.
   // `apart`: from a stretch where nobody else has objects, where that is to be had.
@@ -63,6 +67,10 @@ class Depot {
   // Null when all agrees, else what does not; `pages` grows by the pages of all slabs. The caller holds the lock.
   const char* verify_locked(Pages& pages) const WEIR_REQUIRES(mutex_);
   Mutex& mutex() { return mutex_; }
+  // Shows everything, in the child of a fork. The caller holds the lock.
+  void publish_all() WEIR_REQUIRES(mutex_) {
+    if (nr_slabs_ != 0) publish_slabs();
+  }
 
  private:
   Zone& zone() const { return source_->zone(node_); }
@@ -81,14 +89,17 @@ class Depot {
   Pages purge_slabs(unsigned min_idle_ticks);
   [[nodiscard]] BadFree age_transfer();
   void count_free(int64_t change) WEIR_REQUIRES(mutex_) {
-    free_objects_.store(free_objects_.load(std::memory_order_relaxed) + static_cast<uint64_t>(change),
-                        std::memory_order_relaxed);
+    const uint64_t now = free_objects_.load(std::memory_order_relaxed) + static_cast<uint64_t>(change);
+    free_objects_.store(now, std::memory_order_relaxed);
+    if (published_ != nullptr) publish(published_->free_objects, now);
   }
+  void publish_slabs() WEIR_REQUIRES(mutex_);
 
   PageSource* source_ = nullptr;
   AddressMap* map_ = nullptr;
   NodeId node_{};
   size_t size_class_ = 0;
+  weir_stats_slab* published_ = nullptr;
   Mutex mutex_;
   UnitIndex first_ WEIR_GUARDED_BY(mutex_) = kNoUnit;
   UnitIndex cursor_ WEIR_GUARDED_BY(mutex_) = kNoUnit;  // the next slab that purge_slabs looks at

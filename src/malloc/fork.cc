@@ -13,6 +13,7 @@
 #include "base/print.h"
 #include "malloc/decay.h"
 #include "malloc/process.h"
+#include "os/file.h"
 #include "os/proc.h"
 #include "os/vm.h"
 
@@ -105,6 +106,15 @@ void say(std::string_view text) {
   port::write_all(2, text.data(), text.size());
 }
 
+// To weir's threads, which are about to be started, and which programs cannot take it from.
+void keep_stats_descriptor() {
+  const int fd = process_take_stats_descriptor();
+  if (process_allocator().reclaimer() != nullptr)
+    process_allocator().reclaimer()->keep_page_descriptor(fd);
+  else if (fd >= 0)
+    os::close_descriptor(fd);
+}
+
 // A child that cannot see the touches of its swapped pages would read zeros.
 void lost_memory() {
   say("weir: the child of a fork cannot get at memory that was swapped out (no userfaultfd); it ends here\n");
@@ -113,6 +123,7 @@ void lost_memory() {
 
 // Said once, because a limit was asked for.
 void start_reclaim() {
+  keep_stats_descriptor();
   if (process_allocator().reclaimer() == nullptr) return;
   Reclaimer& reclaimer = *process_allocator().reclaimer();
   reclaimer.start();
@@ -132,6 +143,8 @@ void start_reclaim() {
 }
 
 void in_child() {
+  process_renew_stats();
+  keep_stats_descriptor();
   process_allocator().after_fork_in_child();
   process_allocator().unlock_all();
   // Before anything is touched that may be away.

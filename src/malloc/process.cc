@@ -25,6 +25,11 @@ namespace {
 
 constinit Options options;
 constinit Topology topology;
+constinit StatsPage stats_page;
+// Here rather than mapped: starting a program costs no system call for it.
+alignas(kPageSize) constinit char stats_room[StatsPage::kBytesOfOneNode] = {};
+// Initialized, so that it lies in the data of a file, where readers look for it.
+alignas(64) constinit weir_stats_beacon stats_beacon = {WEIR_STATS_BEACON, 0, {}};
 constinit Mutex start_mutex{LockRank::kDecay};
 constinit std::atomic<bool> started{false};
 constinit bool has_key = false;
@@ -60,6 +65,12 @@ bool start() {
   // places.
   setup.random = os::process_random() ^ (reinterpret_cast<uintptr_t>(&allocator) >> kPageShift);
   setup.fault_story = kFaultStory;
+  // With a limit there is a thread that can keep a descriptor.
+  const bool limited = options.limit != 0 || options.rss_limit != 0;
+  if (options.stats_page && stats_page.page() == nullptr)
+    stats_page.map(options.numa ? topology.nr_nodes : 1, limited, stats_room);
+  publish(stats_beacon.address, uint64_t{reinterpret_cast<uintptr_t>(stats_page.page())});
+  setup.stats = &stats_page;
   if (!allocator.init(setup)) return false;
   has_key = pthread_key_create(&thread_end_key, on_thread_end) == 0;
   if (options.summary) start_ns = os::now_ns();
@@ -167,6 +178,20 @@ Allocator& process_allocator() {
 }
 const Topology& process_topology() {
   return topology;
+}
+
+const weir_stats_page* process_stats() {
+  return stats_page.page();
+}
+
+void process_renew_stats() {
+  // A program that filters its own system calls allows what it knows of.
+  const bool quiet = decay_detail::threads_forbidden.load(std::memory_order_relaxed);
+  if (stats_page.renew(quiet)) allocator.publish_all();
+}
+
+int process_take_stats_descriptor() {
+  return stats_page.take_descriptor();
 }
 
 void* process_calloc(size_t count, size_t size) {

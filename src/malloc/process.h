@@ -64,6 +64,12 @@ bool process_started();
 // When it was started, on the clock of os::now_ns; 0 when no summary was asked for.
 uint64_t process_start_ns();
 Allocator& process_allocator();
+// The page that other processes read; null when there is none.
+const weir_stats_page* process_stats();
+// In the child of a fork, before anything is published, with the locks held: from now on the page is the child's own.
+void process_renew_stats();
+// The descriptor by which others may read it, for the thread that keeps it; negative: there is none.
+int process_take_stats_descriptor();
 const Topology& process_topology();
 
 }  // namespace weir

@@ -18,9 +18,17 @@ PageGrant PageSource::get_page_from_freelist(const PageRequest& request, Charge 
     if (check_budget && !reclaimer_->may_take(zone, request.count)) continue;
     const PageRun run = request.block ? zone.alloc_block(order, request.type)
                                       : zone.alloc_run(request.count, request.align, request.type, charge);
-    if (run) return {&zone, run};
+    if (!run) continue;
+    if (node != request.node && !request.this_node_only) note_fallback(request.node, zone);
+    return {&zone, run};
   }
   return {};
+}
+
+// A node without memory wants nothing of its own: the nearest one with memory is what is wanted then.
+void PageSource::note_fallback(NodeId wanted, Zone& zone) {
+  Zone* nearest = zones_[zonelist(wanted)[0].v];
+  if (nearest != &zone) zone.note_fallback(*nearest);
 }
 
 PageGrant PageSource::alloc_pages(const PageRequest& request) {

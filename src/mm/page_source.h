@@ -62,6 +62,7 @@ class PageSource {
 
  private:
   PageGrant get_page_from_freelist(const PageRequest& request, Charge charge, bool check_budget);
+  void note_fallback(NodeId wanted, Zone& zone);
   PageGrant alloc_within_limit(const PageRequest& request);
 
   Reclaimer* reclaimer_ = nullptr;

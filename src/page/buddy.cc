@@ -4,6 +4,7 @@
 
 #include "base/bitmap.h"
 #include "base/check.h"
+#include "base/publish.h"
 
 namespace weir {
 namespace {
@@ -37,12 +38,43 @@ void Buddy::init(PageDesc* pages, uint64_t* residency, uint64_t* free_max_blocks
   free_max_blocks_ = free_max_blocks;
 }
 
+void Buddy::publish_in(weir_stats_node* node) {
+  static_assert(kNrMigrateTypes == WEIR_STATS_TYPES && kNrOrders == WEIR_STATS_ORDERS);
+  published_ = node;
+  if (node == nullptr) return;
+  for (unsigned t = 0; t < kNrMigrateTypes; ++t) {
+    publish(node->pageblocks[t], counts_.pageblocks[t]);
+    for (unsigned o = 0; o < kNrOrders; ++o) publish(node->free_blocks[t][o], counts_.free_blocks[t][o]);
+  }
+}
+
+void Buddy::count_block(MigrateType type, unsigned order, int change) {
+  const unsigned t = index_of(type);
+  counts_.free_blocks[t][order] += static_cast<uint64_t>(int64_t{change});
+  if (published_ != nullptr) publish(published_->free_blocks[t][order], counts_.free_blocks[t][order]);
+}
+
+void Buddy::count_pageblock(MigrateType type, int change) {
+  const unsigned t = index_of(type);
+  counts_.pageblocks[t] += static_cast<uint64_t>(int64_t{change});
+  if (published_ != nullptr) publish(published_->pageblocks[t], counts_.pageblocks[t]);
+}
+
+void Buddy::set_pageblock_type(Pfn pfn, MigrateType type) {
+  MigrateType& now = pageblock_types_[pfn / kPageblockPages];
+  count_pageblock(now, -1);
+  now = type;
+  count_pageblock(now, 1);
+}
+
 void Buddy::add_range(Pfn first, Pages count) {
   WEIR_DCHECK(first == end_);
   end_ = first + static_cast<Pfn>(count.v);
   // All memory starts out movable, as in the kernel; unmovable users then claim whole pageblocks.
-  for (Pfn p = static_cast<Pfn>(align_up(first, kPageblockPages)); p < end_; p += kPageblockPages)
-    pageblock_type(p) = MigrateType::kMovable;
+  for (Pfn p = static_cast<Pfn>(align_up(first, kPageblockPages)); p < end_; p += kPageblockPages) {
+    pageblock_types_[p / kPageblockPages] = MigrateType::kMovable;
+    count_pageblock(MigrateType::kMovable, 1);
+  }
   give_range(first, count);
 }
 
@@ -69,6 +101,7 @@ void Buddy::insert(Pfn pfn, unsigned order, uint32_t resident, MigrateType type)
   }
   nr_free_ += uint64_t{1} << order;
   nr_free_resident_ += resident;
+  count_block(type, order, 1);
 }
 
 void Buddy::remove(Pfn pfn) {
@@ -84,6 +117,7 @@ void Buddy::remove(Pfn pfn) {
   if (order == kMaxOrder) bitmap::clear(free_max_blocks_, pfn / kMaxOrderPages);
   nr_free_ -= uint64_t{1} << order;
   nr_free_resident_ -= d.count;
+  count_block(d.list_type, order, -1);
   if (order != kMaxOrder) pages_[pfn + (Pfn{1} << order) - 1].state = PageState::kBody;
   d.state = PageState::kBody;
 }
@@ -137,7 +171,7 @@ bool Buddy::steal(Pfn pfn, MigrateType type) {
   if (order >= kPageblockOrder) {
     const uint32_t resident = pages_[pfn].count;
     remove(pfn);
-    for (Pfn p = pfn; p < pfn + (Pfn{1} << order); p += kPageblockPages) pageblock_type(p) = type;
+    for (Pfn p = pfn; p < pfn + (Pfn{1} << order); p += kPageblockPages) set_pageblock_type(p, type);
     insert(pfn, order, resident, type);
     ++nr_stolen_;
     return true;
@@ -147,7 +181,7 @@ bool Buddy::steal(Pfn pfn, MigrateType type) {
   const unsigned moved = move_free_pages(pageblock, type);
   // As the kernel: the pageblock changes its type when at least half of it is now of the claimer's kind.
   if (moved >= kPageblockPages / 2) {
-    pageblock_type(pageblock) = type;
+    set_pageblock_type(pageblock, type);
     ++nr_stolen_;
   }
   return true;
@@ -369,12 +403,19 @@ void Buddy::putback_all() {
   }
 }
 
-void Buddy::collect(BuddyStats& stats) const {
+const char* Buddy::verify_counts() const {
+  BuddyStats found;
   for (unsigned w = 0; w < 2; ++w)
     for (unsigned t = 0; t < kNrMigrateTypes; ++t)
       for (unsigned o = 0; o < kNrOrders; ++o)
-        for (Pfn p = lists_[w][t][o].first; p != kNoPfn; p = pages_[p].next) ++stats.free_blocks[t][o];
-  for (Pfn p = 0; p < end_; p += kPageblockPages) ++stats.pageblocks[index_of(pageblock_type(p))];
+        for (Pfn p = lists_[w][t][o].first; p != kNoPfn; p = pages_[p].next) ++found.free_blocks[t][o];
+  for (Pfn p = 0; p < end_; p += kPageblockPages) ++found.pageblocks[index_of(pageblock_type(p))];
+  for (unsigned t = 0; t < kNrMigrateTypes; ++t) {
+    if (found.pageblocks[t] != counts_.pageblocks[t]) return "pageblocks of a type are miscounted";
+    for (unsigned o = 0; o < kNrOrders; ++o)
+      if (found.free_blocks[t][o] != counts_.free_blocks[t][o]) return "free blocks of an order are miscounted";
+  }
+  return nullptr;
 }
 
 const char* Buddy::verify_free_block(Pfn pfn) const {
@@ -432,7 +473,7 @@ const char* Buddy::verify(Pages& block_pages) const {
   if (resident != nr_free_resident_) return "nr_free_resident differs from the free blocks";
   if (bitmap::count_range(free_max_blocks_, 0, end_ / kMaxOrderPages) != max_blocks)
     return "the map of largest blocks has stray bits";
-  return nullptr;
+  return verify_counts();
 }
 
 }  // namespace weir

@@ -11,6 +11,7 @@
 
 #include "base/units.h"
 #include "page/page_desc.h"
+#include "weir/stats_page.h"
 
 namespace weir {
 
@@ -23,6 +24,9 @@ class Buddy {
  public:
   // All arrays are zero, and become as long as what add_range adds.
   void init(PageDesc* pages, uint64_t* residency, uint64_t* free_max_blocks, MigrateType* pageblock_types);
+
+  // From now on, blocks and pageblocks are also counted there; null: nowhere.
+  void publish_in(weir_stats_node* node);
 
   // Adds [first, first + count) as free pages that have no memory yet; must start where the managed range ends.
   void add_range(Pfn first, Pages count);
@@ -56,7 +60,7 @@ class Buddy {
   Pages nr_free_resident() const { return Pages(nr_free_resident_); }
   Pages managed() const { return Pages(end_); }
   uint64_t nr_stolen_pageblocks() const { return nr_stolen_; }
-  void collect(BuddyStats& stats) const;
+  void collect(BuddyStats& stats) const { stats = counts_; }
 
   // Recounts everything; null when it agrees, else what does not. `block_pages` gets the pages in allocated blocks.
   const char* verify(Pages& block_pages) const;
@@ -85,9 +89,13 @@ class Buddy {
   Pfn take_from_extent(Pages count, MigrateType type);
   Extent extent_around(Pfn pfn, uint64_t enough) const;
   uint32_t resident_in(Pfn pfn, unsigned order) const;
-  MigrateType& pageblock_type(Pfn pfn) const { return pageblock_types_[pfn / kPageblockPages]; }
+  MigrateType pageblock_type(Pfn pfn) const { return pageblock_types_[pfn / kPageblockPages]; }
+  void set_pageblock_type(Pfn pfn, MigrateType type);
+  void count_block(MigrateType type, unsigned order, int change);
+  void count_pageblock(MigrateType type, int change);
   unsigned move_free_pages(Pfn pageblock, MigrateType type);
   const char* verify_free_block(Pfn pfn) const;
+  const char* verify_counts() const;
 
   PageDesc* pages_ = nullptr;
   uint64_t* residency_ = nullptr;
@@ -97,6 +105,8 @@ class Buddy {
   uint64_t nr_free_ = 0;
   uint64_t nr_free_resident_ = 0;
   uint64_t nr_stolen_ = 0;
+  BuddyStats counts_;
+  weir_stats_node* published_ = nullptr;
   List lists_[2][kNrMigrateTypes][kNrOrders];
   // Bit `order` is set when that list is not empty.
   uint16_t nonempty_[2][kNrMigrateTypes] = {};

@@ -5,6 +5,7 @@
 
 #include "base/bitmap.h"
 #include "base/check.h"
+#include "base/publish.h"
 #include "os/vm.h"
 
 namespace weir {
@@ -45,7 +46,9 @@ bool Zone::init(const ZoneConfig& config) {
   if (!arena_.init(config.place, config.extra, config.os_node)) return false;
   LockGuard guard(mutex_);
   buddy_.init(arena_.pages(), arena_.residency(), arena_.free_max_blocks(), arena_.pageblock_types());
-  return grow(Pages(1));
+  if (!grow(Pages(1))) return false;
+  publish_all();
+  return true;
 }
 
 // Huge pages make the first touch of memory four times cheaper (measured: 0.4 against 1.65 us per 4 KiB), but a zone at
@@ -105,6 +108,7 @@ bool Zone::grow(Pages at_least, bool for_long_run) {
   advise_huge_pages(Pages(now), Pages(wanted), for_long_run);
   buddy_.add_range(static_cast<Pfn>(now), Pages(wanted - now));
   accessible_.store(wanted, std::memory_order_relaxed);
+  if (config_.published != nullptr) weir::publish(config_.published->metadata_bytes, uint64_t{arena_.metadata_bytes()});
   return true;
 }
 
@@ -116,8 +120,43 @@ bool Zone::grow_for_contiguous(Pages count) {
   return end > now ? grow(Pages(end - now), true) : true;
 }
 
+// After every change: some stores to lines that nobody else writes.
 void Zone::publish() {
   free_resident_.store(buddy_.nr_free_resident().v, std::memory_order_relaxed);
+  weir_stats_node* node = config_.published;
+  if (node == nullptr) return;
+  weir::publish(node->present, arena_.accessible().v);
+  weir::publish(node->charged, charged_);
+  weir::publish(node->free_resident, buddy_.nr_free_resident().v);
+  counters_.pgsteal_pageblock = buddy_.nr_stolen_pageblocks();
+  uint64_t* counter = node->counters;
+#define VMSTAT(name, help) weir::publish(*counter++, counters_.name);
+#include "page/vmstat.def"
+#undef VMSTAT
+  if (limited()) publish_usage();
+}
+
+void Zone::publish_usage() {
+  weir_stats_node* node = config_.published;
+  if (node == nullptr) return;
+  weir::publish(node->managed, managed().v);
+  if (limited()) weir::publish(node->resident, total().v);
+}
+
+void Zone::publish_all() {
+  weir_stats_node* node = config_.published;
+  if (node != nullptr) {
+    weir::publish(node->present_node, 1u);
+    weir::publish(node->os_node, config_.os_node);
+    weir::publish(node->spanned, arena_.capacity().v);
+    weir::publish(node->watermark_min, config_.watermarks.min.v);
+    weir::publish(node->watermark_low, config_.watermarks.low.v);
+    weir::publish(node->watermark_high, config_.watermarks.high.v);
+    weir::publish(node->metadata_bytes, uint64_t{arena_.metadata_bytes()});
+    publish_usage();
+  }
+  buddy_.publish_in(node);
+  publish();
 }
 
 // Pages that go to a free list have memory as far as their owner may have touched them; with a limit the map says so.
@@ -168,6 +207,7 @@ PageRun Zone::finish(Pfn head, Pages count, Charge charge) {
     resident_.fetch_add(bitmap::atomic_set_range(arena_.residency(), head, count.v), std::memory_order_relaxed);
   charged_ += count.v;
   counters_.pgalloc_normal += count.v;
+  ++counters_.numa_hit;
   window_.note(buddy_.nr_free_resident().v);
   publish();
   return {head, Pages(resident)};
@@ -449,6 +489,18 @@ void Zone::after_fork_in_child() {
   buddy_.putback_all();
   isolated_ = 0;
   publish();
+}
+
+void Zone::note_fallback(Zone& wanted) {
+  {
+    LockGuard guard(mutex_);
+    --counters_.numa_hit;
+    ++counters_.numa_miss;
+    publish();
+  }
+  LockGuard guard(wanted.mutex_);
+  ++wanted.counters_.numa_foreign;
+  wanted.publish();
 }
 
 ZoneStats Zone::stats() {

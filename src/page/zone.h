@@ -51,6 +51,7 @@ struct ZoneConfig {
   Watermarks watermarks;
   HugePages huge_pages = HugePages::kDense;
   ZoneHooks hooks;
+  weir_stats_node* published = nullptr;  // where the zone's numbers are shown to other processes; null: nowhere
 };
 
 // Pages given out. `head` is kNoPfn when there were none.
@@ -158,6 +159,13 @@ class Zone {
   Pages accessible_estimate() const { return Pages(accessible_.load(std::memory_order_relaxed)); }
 
   ZoneStats stats();
+  weir_stats_node* published() const { return config_.published; }
+  // Pages that were wanted of `wanted` were found here instead.
+  void note_fallback(Zone& wanted);
+  // Shows everything, and there if that is another place: in the child of a fork, with the lock held.
+  void publish_all() WEIR_REQUIRES(mutex_);
+  // What faults change while nobody has the lock; with a limit.
+  void publish_usage();
   // Null when all agrees, else what does not; `block_pages` gets the pages in blocks. The caller holds the lock.
   const char* verify_locked(Pages& block_pages) const WEIR_REQUIRES(mutex_);
 

@@ -165,7 +165,6 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc) {
   nr_standby_.fetch_add(pages_in(out), std::memory_order_relaxed);
   release(c, mine);
   sc.reclaimed += Pages(pages_in(dropped));
-  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, pages_in(dropped));
   if (const uint64_t stay = clean & ~dropped; stay != 0) cluster.active.fetch_or(stay, std::memory_order_relaxed);
   // Pages that became known to be there only by being moved were not seen.
   sc.scanned -= Pages(pages_in(out)) < sc.scanned ? Pages(pages_in(out)) : sc.scanned;
@@ -331,7 +330,6 @@ Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench) {
   sc.scanned += Pages(pages_in(pages));
   Pages freed;
   if (stored != 0) freed = commit(c, stored, entries);
-  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, freed.v);
   return freed;
 }
 

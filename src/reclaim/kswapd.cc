@@ -141,7 +141,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       if (waiting) port::futex_wake(kswapd.progress, INT32_MAX);
     }
-    note_peak();
+    publish();
     // Without success there is no point in trying at once again.
     if (starved && freed.v != 0) continue;
     kswapd.asleep.store(true);
@@ -195,6 +195,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     }
     leave_eviction();
     if (free >= wanted) break;
+    publish();
     run_requests();
     if (kswapd.waiting.load() != 0 && zone.free_budget() > marks.min) {
       kswapd.progress.fetch_add(1, std::memory_order_release);

@@ -139,7 +139,7 @@ bool Reclaimer::start_handlers() {
 
 // Of all descriptors, those that were handed over stay.
 void Reclaimer::keep_inherited() {
-  int kept[2 * SwapFiles::kMost + 2];
+  int kept[2 * SwapFiles::kMost + 3];
   unsigned count = 0;
   const auto keep = [&](int fd) {
     if (fd < 0) return;
@@ -150,6 +150,7 @@ void Reclaimer::keep_inherited() {
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) keep(inherited_.files[i]), keep(inherited_.lifelines[i]);
   keep(inherited_.device);
   keep(inherited_.directory);
+  keep(page_fd_);
   os::close_all_descriptors_but(kept, count);
   held_ = inherited_;
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(held_.files[i]);
@@ -199,16 +200,23 @@ void Reclaimer::handler_main(void* handler) {
   own.reclaimer->run_handler(own);
 }
 
+void Reclaimer::close_page_descriptor() {
+  if (page_fd_ >= 0) os::close_descriptor(page_fd_);
+  page_fd_ = -1;
+}
+
 void Reclaimer::start() {
-  if (!options_->background_thread) return;
+  publish();
+  if (!options_->background_thread) return close_page_descriptor();
   static_cast<void>(cpus_.init());
   add_thread();
   ready_.store(0);
   if (os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) < 0) {
     refused_ = -EAGAIN;
-    return;
+    return close_page_descriptor();
   }
   while (ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
+  close_page_descriptor();
   if (files_.count == 0) return;
   // A child of a fork will need the file.
   const int copy = os::copy_descriptor(owner_, files_.files[0].fd());
@@ -340,7 +348,11 @@ void Reclaimer::thaw_children() {
 // The child has its parent's pages, lists and compressed memory, but neither its threads nor its userfaultfds. Until
 // new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
 bool Reclaimer::after_fork_in_child() {
-  if (mode() != Mode::kSwap) return true;
+  if (mode() != Mode::kSwap) {
+    close_page_descriptor();
+    publish();
+    return true;
+  }
   evicting_.store(0);
   for (Kswapd* each : kswapds_) {
     if (each == nullptr) continue;
@@ -364,6 +376,7 @@ bool Reclaimer::after_fork_in_child() {
   while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
   close_inherited();
   room_.close();
+  close_page_descriptor();
   forking_.store(false);
   if (mode() == Mode::kSwap) return true;
   if (all_present_) lift_limit();

@@ -88,6 +88,12 @@ class Reclaimer {
   void freeze_for_fork() WEIR_NO_TSA;
 
   ReclaimStats stats();
+  // Where everything is shown to other processes; null: nowhere. Before start().
+  void publish_in(weir_stats_page* page) { published_ = page; }
+  // A descriptor of it that weir's threads keep where the program cannot close it; closed here once they have it.
+  void keep_page_descriptor(int fd) { page_fd_ = fd; }
+  // Shows how things are now. kswapd does so whenever it wakes and after each round of reclaim.
+  void publish();
   NodeReclaim* node(unsigned i) { return nodes_[i]; }
   // Keeps evictions and faults out until go_on(): nothing of a page's state changes then but by the program's calls.
   void hold_still();
@@ -148,6 +154,7 @@ class Reclaimer {
   void lift_limit();
   void keep_inherited();
   void close_inherited();
+  void close_page_descriptor();
   void adopt_child();
   void thaw_children();
   int open_shards();
@@ -215,6 +222,8 @@ class Reclaimer {
   Child children_[kMostChildren];
 
   // -- at work
+  weir_stats_page* published_ = nullptr;
+  int page_fd_ = -1;  // in the program's table, until weir's threads have it
   ThreadCpus cpus_;
   ReclaimCounters counters_;
   std::atomic<uint64_t> peak_{0};

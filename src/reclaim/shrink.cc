@@ -74,6 +74,7 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   uint64_t budget = zone_->used().v >> sc.priority;
   if (budget < kClusterPages) budget = kClusterPages;
   const uint64_t scanned_before = sc.scanned.v, visited_before = sc.visited.v;
+  const uint64_t reclaimed_before = sc.reclaimed.v;
   unsigned failures = 0;
   GarbageBatch batch;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
@@ -102,6 +103,8 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   }
   finish_batch(batch);
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
+  // After what was scanned, so that nobody sees more pages stolen than scanned.
+  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);
   if (policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.v * kPoolFullPercent)
     sc.reclaimed += write_back_pool(bench);
 }

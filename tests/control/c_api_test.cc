@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <stdint.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <string>
@@ -9,6 +11,7 @@
 
 #include "support/pattern.h"
 #include "support/sanitizer.h"
+#include "weir/stats_page.h"
 #include "weir/weir.h"
 
 namespace weir {
@@ -123,6 +126,27 @@ TEST_F(CApi, VerifyAndVersion) {
   weir_free(p);
   EXPECT_EQ(weir_debug_verify(), 1);
   EXPECT_STREQ(weir_version(), WEIR_VERSION);
+}
+
+TEST_F(CApi, StatsOfThisProcess) {
+  void* p = weir_malloc(10000000);
+  const weir_stats_page* stats = weir_stats();
+  ASSERT_NE(stats, nullptr);
+  EXPECT_EQ(stats->magic, WEIR_STATS_MAGIC);
+  EXPECT_EQ(stats->pid, static_cast<uint32_t>(getpid()));
+  uint64_t charged = 0;
+  for (uint32_t n = 0; n < stats->nr_nodes; ++n) charged += weir_stats_node_at(stats, n)->charged;
+  EXPECT_GE(charged, 10000000u / 4096);
+  weir_free(p);
+  uint64_t after = 0;
+  for (uint32_t n = 0; n < stats->nr_nodes; ++n) after += weir_stats_node_at(stats, n)->charged;
+  EXPECT_LE(after + 10000000u / 4096, charged) << "without asking again";
+  const pid_t child = fork();
+  if (child == 0) _exit(stats->pid == static_cast<uint32_t>(getpid()) && weir_stats() == stats ? 0 : 1);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(stats->pid, static_cast<uint32_t>(getpid()));
 }
 
 TEST_F(CApiDeathTest, MisuseEndsTheProcessWithOneLine) {

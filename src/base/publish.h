@@ -1,0 +1,40 @@
+// Purpose: stores numbers where other processes read them (include/weir/stats_page.h).
+// Thread safety: any thread; a number is stored in one piece, and nothing is promised about the order of several, but
+//                for those within a PublishSection.
+// Invariants: nothing that weir decides depends on what is there, because readers may be able to write to it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace weir {
+
+template <class T>
+inline void publish(T& field, T value) {
+  __atomic_store_n(&field, value, __ATOMIC_RELAXED);
+}
+
+// The writing side of a sequence lock. False when somebody else is writing: then what is there is new enough.
+class PublishSection {
+ public:
+  explicit PublishSection(uint64_t& sequence)
+      : sequence_(sequence), before_(__atomic_load_n(&sequence, __ATOMIC_RELAXED)) {
+    entered_ = before_ % 2 == 0 && __atomic_compare_exchange_n(&sequence_, &before_, before_ + 1, false,
+                                                               __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    // No store that follows may be seen before the odd number.
+    std::atomic_thread_fence(std::memory_order_release);
+  }
+  ~PublishSection() {
+    if (entered_) __atomic_store_n(&sequence_, before_ + 2, __ATOMIC_RELEASE);
+  }
+  PublishSection(const PublishSection&) = delete;
+  PublishSection& operator=(const PublishSection&) = delete;
+  explicit operator bool() const { return entered_; }
+
+ private:
+  uint64_t& sequence_;
+  uint64_t before_;
+  bool entered_;
+};
+
+}  // namespace weir

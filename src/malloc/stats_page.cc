@@ -1,0 +1,127 @@
+#include "malloc/stats_page.h"
+
+#include <cstring>
+#include <string_view>
+
+#include "base/publish.h"
+#include "malloc/size_class.h"
+#include "os/memfd.h"
+#include "os/proc.h"
+#include "os/thread.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+// Each ends with a NUL, so that they are the lists as they stand in the page.
+constexpr char kNodeCounterNames[] =
+#define VMSTAT(name, help) #name "\0"
+#include "page/vmstat.def"
+#undef VMSTAT
+    ;
+constexpr char kCounterNames[] =
+#define COUNTER(name, help) #name "\0"
+#include "reclaim/counters.def"
+#undef COUNTER
+    ;
+
+constexpr unsigned kNrNodeCounters = 0
+#define VMSTAT(name, help) +1
+#include "page/vmstat.def"
+#undef VMSTAT
+    ;
+constexpr unsigned kNrCounters = 0
+#define COUNTER(name, help) +1
+#include "reclaim/counters.def"
+#undef COUNTER
+    ;
+static_assert(kNrNodeCounters <= unsigned{WEIR_STATS_NODE_COUNTERS} && kNrCounters <= unsigned{WEIR_STATS_COUNTERS});
+static_assert(sizeof(kNodeCounterNames) <= sizeof(weir_stats_page::node_counter_names));
+static_assert(sizeof(kCounterNames) <= sizeof(weir_stats_page::counter_names));
+static_assert(sizeof(weir_stats_slab) == 64, "depots that are busy at once share no cache line");
+
+constexpr size_t kNodeOffset = align_up(sizeof(weir_stats_page), 64);
+
+constexpr size_t slab_offset(unsigned nr_nodes) {
+  return align_up(kNodeOffset + nr_nodes * sizeof(weir_stats_node), 64);
+}
+
+constexpr size_t path_offset(unsigned nr_nodes) {
+  return slab_offset(nr_nodes) + nr_nodes * kNrSizeClasses * sizeof(weir_stats_slab);
+}
+
+constexpr size_t bytes_for(unsigned nr_nodes) {
+  return align_up(path_offset(nr_nodes) + WEIR_STATS_PATH, kPageSize);
+}
+
+static_assert(bytes_for(1) <= StatsPage::kBytesOfOneNode);
+
+}  // namespace
+
+void StatsPage::map(unsigned nr_nodes, bool as_file, void* room) {
+  nr_nodes_ = nr_nodes;
+  bytes_ = bytes_for(nr_nodes);
+  start_ns_ = os::now_ns();
+  void* memory = as_file ? os::map_memfd(WEIR_STATS_NAME, bytes_, nullptr, fd_) : nullptr;
+  is_file_ = memory != nullptr;
+  if (memory == nullptr && bytes_ <= kBytesOfOneNode) memory = room;
+  page_ = static_cast<weir_stats_page*>(memory != nullptr ? memory : os::vm_map(bytes_));
+  if (page_ != nullptr) write_head();
+}
+
+bool StatsPage::renew(bool quietly) {
+  if (page_ == nullptr) return false;
+  if (!is_file_) {
+    page_->pid = static_cast<uint32_t>(os::process_id());
+    return false;
+  }
+  if (quietly || os::map_memfd(WEIR_STATS_NAME, bytes_, page_, fd_) == nullptr) {
+    is_file_ = false;
+    // Should the system refuse to replace the mapping, what is published is lost among the parent's numbers, and does
+    // no harm there.
+    if (!os::vm_renew(page_, bytes_)) return false;
+  }
+  write_head();
+  return true;
+}
+
+int StatsPage::take_descriptor() {
+  const int fd = fd_;
+  fd_ = -1;
+  return fd;
+}
+
+void StatsPage::write_head() {
+  weir_stats_page& p = *page_;
+  p.version = WEIR_STATS_VERSION;
+  p.page_size = kPageSize;
+  p.size = bytes_;
+  p.start_ns = start_ns_;
+  p.pid = static_cast<uint32_t>(os::process_id());
+  p.nr_nodes = nr_nodes_;
+  p.node_offset = kNodeOffset;
+  p.node_size = sizeof(weir_stats_node);
+  p.slab_offset = static_cast<uint32_t>(slab_offset(nr_nodes_));
+  p.slab_size = sizeof(weir_stats_slab);
+  p.swap_path_offset = static_cast<uint32_t>(path_offset(nr_nodes_));
+  p.nr_classes = kNrSizeClasses;
+  p.nr_node_counters = kNrNodeCounters;
+  p.nr_counters = kNrCounters;
+  memcpy(p.node_counter_names, kNodeCounterNames, sizeof(kNodeCounterNames));
+  memcpy(p.counter_names, kCounterNames, sizeof(kCounterNames));
+  // Last: who finds it finds the rest.
+  __atomic_store_n(&p.magic, WEIR_STATS_MAGIC, __ATOMIC_RELEASE);
+}
+
+weir_stats_node* StatsPage::node(NodeId node) const {
+  if (page_ == nullptr) return nullptr;
+  return reinterpret_cast<weir_stats_node*>(reinterpret_cast<char*>(page_) + kNodeOffset) + node.v;
+}
+
+weir_stats_slab* StatsPage::slab(NodeId node, size_t size_class) const {
+  if (page_ == nullptr) return nullptr;
+  return reinterpret_cast<weir_stats_slab*>(reinterpret_cast<char*>(page_) + slab_offset(nr_nodes_)) +
+         node.v * kNrSizeClasses + size_class;
+}
+
+}  // namespace weir

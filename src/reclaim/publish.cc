@@ -1,0 +1,52 @@
+// What the Reclaimer shows to other processes (include/weir/stats_page.h): a copy of its counters, made by kswapd, so
+// that counting costs a fault nothing more, and a forked child's counts are its own.
+#include "base/publish.h"
+
+#include <cstring>
+
+#include "config/options.h"
+#include "reclaim/reclaimer.h"
+
+namespace weir {
+namespace {
+
+void publish_counters(uint64_t* to, const ReclaimStats& s) {
+#define COUNTER(name, help) publish(*to++, s.name);
+#include "reclaim/counters.def"
+#undef COUNTER
+}
+
+void publish_node(NodeReclaim& node, const ReclaimPolicy& policy) {
+  Zone& zone = node.zone();
+  weir_stats_node* to = zone.published();
+  if (to == nullptr) return;
+  zone.publish_usage();
+  publish(to->standby, node.standby().v);
+  publish(to->swapped, node.swapped_pages());
+  if (policy.zswap) publish(to->zswap_pool, node.pool().pool_pages().v);
+}
+
+}  // namespace
+
+void Reclaimer::publish() {
+  note_peak();
+  if (published_ == nullptr) return;
+  weir_stats_page& page = *published_;
+  const ReclaimStats now = stats();
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) publish_node(*nodes_[i], policy_);
+  const PublishSection section(page.sequence);
+  if (!section) return;
+  weir::publish(page.limit, now.limit.v);
+  weir::publish(page.mode, uint64_t{mode() == Mode::kSwap ? WEIR_STATS_SWAP : WEIR_STATS_PURGE});
+  weir::publish(page.resident_peak, now.resident_peak.v);
+  weir::publish(page.swap_total, now.swap_total.v);
+  weir::publish(page.swap_used, now.swap_used.v);
+  weir::publish(page.zswap_stored, now.zswap_stored.v);
+  weir::publish(page.zswap_bytes, now.zswap_bytes);
+  publish_counters(page.counters, now);
+  char* path = reinterpret_cast<char*>(published_) + page.swap_path_offset;
+  if (now.swap_total.v != 0 && path[0] == '\0') memcpy(path, options_->swap.c_str(), options_->swap.view().size() + 1);
+}
+
+}  // namespace weir
