@@ -111,8 +111,8 @@ refuses 64 "weir: run: unknown option --limti; see weir run --help" "$weir" run 
 refuses 64 "weir: run: PROGRAM is missing; see weir run --help" "$weir" run --limit 1G
 refuses 64 "weir: run: PROGRAM is missing; see weir run --help" "$weir" run --
 refuses_with 64 'see weir run --help' "$weir" run --limit
-refuses 64 "weir: unknown command 'walk': expected run, doctor or options; see weir --help" "$weir" walk
-refuses 64 "weir: a command is missing: expected run, doctor or options; see weir --help" "$weir"
+refuses 64 "weir: unknown command 'walk'; see weir --help" "$weir" walk
+refuses 64 "weir: a command is missing; see weir --help" "$weir"
 refuses_with 64 'see weir --help' "$weir" --nonsense
 # A size and a program that are both wrong: nothing is looked for before the options are right.
 refuses 64 "weir: --limit x: $size" "$weir" run --limit x -- no-such-program

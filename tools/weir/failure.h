@@ -1,4 +1,4 @@
-// Purpose: how the command ends when it cannot start the program: one line on stderr and an exit status.
+// Purpose: how the command ends when it cannot do what it was asked: one line on stderr and an exit status.
 // Thread safety: values.
 #pragma once
 
@@ -10,6 +10,7 @@ namespace weir::tool {
 // The numbers of env(1) and of sysexits.h.
 enum ExitStatus : int {
   kUsage = 64,           // EX_USAGE: the command line or WEIR_CONF is wrong
+  kNoStats = 66,         // EX_NOINPUT: no such process, or it is not on weir, or it may not be read
   kFailed = 125,         // weir itself failed: no library to preload
   kNotExecutable = 126,  // the program was found but cannot be executed
   kNotFound = 127,       // the program was not found

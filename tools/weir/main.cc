@@ -10,6 +10,7 @@
 #include "doctor.h"
 #include "failure.h"
 #include "generate.h"
+#include "inspect.h"
 #include "run.h"
 
 namespace weir::tool {
@@ -22,6 +23,9 @@ constexpr const char* kExamples = R"(Examples:
   weir run --limit 2G --swap /var/tmp --swap-size 8G --summary -- python3 train.py
   weir doctor
   weir options
+  weir ps
+  weir vmstat 4711 1
+  weir meminfo 4711
 )";
 
 constexpr const char* kRunHelp =
@@ -101,28 +105,14 @@ std::vector<std::string> command_of(std::vector<std::string> rest, const std::ve
   return rest;
 }
 
-std::vector<const CLI::App*> commands_of(const CLI::App& app) {
-  return app.get_subcommands([](const CLI::App*) { return true; });
-}
-
-// "run, doctor or options"
-std::string names_of(const std::vector<const CLI::App*>& commands) {
-  std::string names;
-  for (const CLI::App* command : commands) {
-    const char* separator = command == commands.front() ? "" : command == commands.back() ? " or " : ", ";
-    names += separator + command->get_name();
-  }
-  return names;
-}
-
 // CLI11 would only say that a command is missing.
 void check_command(const CLI::App& app, const std::vector<std::string>& arguments) {
-  const std::vector<const CLI::App*> commands = commands_of(app);
-  const std::string expected = fmt::format("expected {}; see weir --help", names_of(commands));
-  if (arguments.empty()) throw Failure(kUsage, fmt::format("a command is missing: {}", expected));
-  const auto is_named = [&arguments](const CLI::App* command) { return command->get_name() == arguments[0]; };
-  if (!arguments[0].starts_with("-") && std::none_of(commands.begin(), commands.end(), is_named))
-    throw Failure(kUsage, fmt::format("unknown command '{}': {}", arguments[0], expected));
+  if (arguments.empty()) throw Failure(kUsage, "a command is missing; see weir --help");
+  const auto all = app.get_subcommands([](const CLI::App*) { return true; });
+  const bool known =
+      std::any_of(all.begin(), all.end(), [&](const CLI::App* c) { return c->check_name(arguments[0]); });
+  if (!arguments[0].starts_with("-") && !known)
+    throw Failure(kUsage, fmt::format("unknown command '{}'; see weir --help", arguments[0]));
 }
 
 int start(std::vector<std::string> arguments) {
@@ -135,6 +125,7 @@ int start(std::vector<std::string> arguments) {
   DoctorSettings doctor_settings;
   CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
+  add_inspection(app);
   if (generate(app, arguments)) return 0;
   const std::vector<std::string> behind_marker = take_program(arguments);
   check_command(app, arguments);
@@ -152,6 +143,7 @@ int start(std::vector<std::string> arguments) {
     return 0;
   }
   if (doctor_command->parsed()) return doctor(doctor_settings);
+  if (!run_command->parsed()) return 0;
   settings.command = command_of(run_command->remaining(), behind_marker);
   run(settings);
 }

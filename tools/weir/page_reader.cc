@@ -1,0 +1,163 @@
+#include "page_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+#include <weir/stats_page.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <system_error>
+
+#include "procfs.h"
+
+namespace weir::tool {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kMemfd = "/memfd:" WEIR_STATS_NAME;
+// A page for 64 nodes has 300 KiB; what says that it has more is none.
+constexpr uint64_t kMostBytes = uint64_t{1} << 24;
+// Of one writable mapping, so much is searched for the beacon: the data of libweir is a page or two.
+constexpr uint64_t kMostSearched = uint64_t{1} << 20;
+// kswapd writes for a microsecond every few milliseconds. A process that was stopped just then stays in between.
+constexpr int kTries = 100;
+
+// A descriptor that is closed at the end.
+class File {
+ public:
+  explicit File(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  ~File() {
+    if (fd_ >= 0) close(fd_);
+  }
+  File(File&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  File& operator=(File&&) = delete;
+  explicit operator bool() const { return fd_ >= 0; }
+  // All of it, or false.
+  [[nodiscard]] bool read(void* to, size_t bytes, uint64_t at) const {
+    return pread(fd_, to, bytes, static_cast<off_t>(at)) == static_cast<ssize_t>(bytes);
+  }
+  // As much as there is.
+  [[nodiscard]] size_t read_some(void* to, size_t bytes, uint64_t at) const {
+    const ssize_t got = pread(fd_, to, bytes, static_cast<off_t>(at));
+    return got < 0 ? 0 : static_cast<size_t>(got);
+  }
+
+ private:
+  int fd_;
+};
+
+bool within(uint64_t offset, uint64_t count, uint64_t each, uint64_t size) {
+  return offset <= size && (each == 0 || count <= (size - offset) / each);
+}
+
+bool is_understood(const weir_stats_page& p) {
+  return p.version == WEIR_STATS_VERSION && p.node_size >= sizeof(weir_stats_node) && p.node_offset % 8 == 0 &&
+         p.node_size % 8 == 0 && p.slab_size >= sizeof(weir_stats_slab) && p.slab_offset % 8 == 0 &&
+         p.slab_size % 8 == 0 && p.node_offset >= sizeof(weir_stats_page) && p.nr_nodes <= 1024 &&
+         p.nr_classes <= 65536 && within(p.node_offset, p.nr_nodes, p.node_size, p.size) &&
+         within(p.slab_offset, uint64_t{p.nr_nodes} * p.nr_classes, p.slab_size, p.size) &&
+         within(p.swap_path_offset, WEIR_STATS_PATH, 1, p.size) && p.nr_counters <= WEIR_STATS_COUNTERS &&
+         p.nr_node_counters <= WEIR_STATS_NODE_COUNTERS;
+}
+
+// Copies until nobody wrote meanwhile, or gives up on that: each number is right all the same.
+PageCopy copy_page(const File& file, uint64_t at) {
+  uint64_t magic = 0, size = 0;
+  if (!file.read(&magic, sizeof(magic), at)) return {PageStatus::kNoProcess, {}};
+  if (magic != WEIR_STATS_MAGIC) return {PageStatus::kNotOnWeir, {}};
+  if (!file.read(&size, sizeof(size), at + offsetof(weir_stats_page, size))) return {PageStatus::kNoProcess, {}};
+  if (size < sizeof(weir_stats_page) || size > kMostBytes) return {PageStatus::kOtherVersion, {}};
+  PageCopy copy{PageStatus::kRead, std::vector<uint64_t>((size + 7) / 8)};
+  const auto& page = *reinterpret_cast<const weir_stats_page*>(copy.words.data());
+  for (int i = 0; i < kTries; ++i) {
+    uint64_t after = 0;
+    if (!file.read(copy.words.data(), size, at) ||
+        !file.read(&after, sizeof(after), at + offsetof(weir_stats_page, sequence)))
+      return {PageStatus::kNoProcess, {}};
+    if (after == page.sequence && after % 2 == 0) break;
+    usleep(10);
+  }
+  if (page.size != size || !is_understood(page)) return {PageStatus::kOtherVersion, {}};
+  return copy;
+}
+
+// Where a mapping has the beacon and what it says; 0: nowhere, or the program has not started yet.
+uint64_t search_beacon(const File& memory, const Mapping& mapping) {
+  std::vector<char> bytes(std::min(mapping.end - mapping.start, kMostSearched));
+  bytes.resize(memory.read_some(bytes.data(), bytes.size(), mapping.start));
+  constexpr size_t kAlignment = 64;
+  for (size_t at = 0; at + sizeof(weir_stats_beacon) <= bytes.size(); at += kAlignment) {
+    weir_stats_beacon beacon;
+    memcpy(&beacon, bytes.data() + at, sizeof(beacon));
+    if (memcmp(beacon.mark, WEIR_STATS_BEACON, sizeof(beacon.mark)) == 0 && beacon.address != 0) return beacon.address;
+  }
+  return 0;
+}
+
+bool may_have_beacon(const Mapping& mapping) {
+  return mapping.writable && !mapping.shared && mapping.path.starts_with('/');
+}
+
+// Where /proc/PID/mem is closed, the descriptors of weir's own threads are open to the user of the process.
+std::optional<File> find_descriptor(pid_t pid) {
+  std::error_code error;
+  const std::string tasks = fmt::format("/proc/{}/task", pid);
+  for (fs::directory_iterator task(tasks, error), end; !error && task != end; task.increment(error)) {
+    std::error_code inner;
+    for (fs::directory_iterator fd(task->path() / "fd", inner), last; !inner && fd != last; fd.increment(inner)) {
+      std::error_code gone;
+      if (!fs::read_symlink(fd->path(), gone).string().starts_with(kMemfd)) continue;
+      if (File file(fd->path().string()); file) return file;
+    }
+  }
+  return std::nullopt;
+}
+
+PageCopy read_by_descriptor(pid_t pid, bool is_owner) {
+  if (const auto file = find_descriptor(pid)) return copy_page(*file, 0);
+  return {is_owner ? PageStatus::kTraceOnly : PageStatus::kNotPermitted, {}};
+}
+
+PageCopy read_by_beacon(const File& memory, std::vector<Mapping> mappings) {
+  // Its usual place first.
+  std::stable_partition(mappings.begin(), mappings.end(),
+                        [](const Mapping& m) { return m.path.find("weir") != std::string::npos; });
+  for (const Mapping& mapping : mappings) {
+    if (!may_have_beacon(mapping)) continue;
+    const uint64_t address = search_beacon(memory, mapping);
+    if (address == 0) continue;
+    PageCopy copy = copy_page(memory, address);
+    if (copy.status != PageStatus::kNotOnWeir) return copy;
+  }
+  return {PageStatus::kNotOnWeir, {}};
+}
+
+}  // namespace
+
+PageCopy read_page(pid_t pid) {
+  if (!process_exists(pid)) return {PageStatus::kNoProcess, {}};
+  const auto mappings = mappings_of(pid);
+  if (!mappings) return {errno == ENOENT || errno == ESRCH ? PageStatus::kNoProcess : PageStatus::kNotPermitted, {}};
+  const auto shared = std::find_if(mappings->begin(), mappings->end(),
+                                   [](const Mapping& m) { return m.shared && m.path.starts_with(kMemfd); });
+  const bool has_memfd = shared != mappings->end();
+  if (!has_memfd && std::none_of(mappings->begin(), mappings->end(), may_have_beacon))
+    return {process_exists(pid) ? PageStatus::kNotOnWeir : PageStatus::kNoProcess, {}};
+  const File memory(fmt::format("/proc/{}/mem", pid));
+  if (!memory) {
+    if (errno == ENOENT || errno == ESRCH) return {PageStatus::kNoProcess, {}};
+    return read_by_descriptor(pid, is_own(pid));
+  }
+  PageCopy copy = has_memfd ? copy_page(memory, shared->start) : read_by_beacon(memory, *mappings);
+  if (copy.status == PageStatus::kNotOnWeir && !process_exists(pid)) copy.status = PageStatus::kNoProcess;
+  return copy;
+}
+
+}  // namespace weir::tool

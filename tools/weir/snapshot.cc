@@ -1,0 +1,182 @@
+#include "snapshot.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "failure.h"
+#include "page_reader.h"
+#include "procfs.h"
+
+namespace weir::tool {
+namespace {
+
+std::string describe(PageStatus status) {
+  switch (status) {
+    case PageStatus::kRead:
+      return "read";
+    case PageStatus::kNoProcess:
+      return "no such process";
+    case PageStatus::kNotPermitted:
+      return "permission denied: it is another user's";
+    case PageStatus::kTraceOnly:
+      return "permission denied: kernel.yama.ptrace_scope keeps a user's processes apart; try as root";
+    case PageStatus::kNotOnWeir:
+      return "it is not on weir (or was started with stats_page=0)";
+    case PageStatus::kOtherVersion:
+      return "it runs a version of weir that is not understood";
+  }
+  return "?";
+}
+
+// Lists of names each end with a NUL; a page may have been damaged by the process itself.
+std::vector<Snapshot::Counter> named(const char* names, size_t room, const uint64_t* values, uint32_t count) {
+  std::vector<Snapshot::Counter> all;
+  for (uint32_t i = 0; i < count; ++i) {
+    const size_t length = strnlen(names, room);
+    if (length == room || length == 0) break;
+    all.push_back({std::string(names, length), values[i]});
+    names += length + 1;
+    room -= length + 1;
+  }
+  return all;
+}
+
+uint64_t find(const std::vector<Snapshot::Counter>& all, std::string_view name) {
+  for (const auto& each : all)
+    if (each.name == name) return each.value;
+  return 0;
+}
+
+}  // namespace
+
+Snapshot::Snapshot(pid_t pid) : pid_(pid) {
+  PageCopy copy = read_page(pid);
+  if (copy.status != PageStatus::kRead)
+    throw Failure(kNoStats, fmt::format("process {}: {}", pid, describe(copy.status)));
+  words_ = std::move(copy.words);
+}
+
+std::vector<uint32_t> Snapshot::nodes() const {
+  std::vector<uint32_t> all;
+  for (uint32_t n = 0; n < page().nr_nodes; ++n)
+    if (node(n).present_node != 0) all.push_back(n);
+  return all;
+}
+
+std::string Snapshot::mode() const {
+  return !limited() ? "none" : page().mode == WEIR_STATS_SWAP ? "swap" : "purge";
+}
+
+std::string Snapshot::swap_path() const {
+  const char* path = reinterpret_cast<const char*>(&page()) + page().swap_path_offset;
+  return {path, strnlen(path, WEIR_STATS_PATH)};
+}
+
+uint64_t Snapshot::used(uint32_t n) const {
+  const weir_stats_node& each = node(n);
+  const uint64_t counted = each.resident - std::min(each.resident, each.free_resident);
+  return std::min(each.managed, limited() ? counted : each.charged);
+}
+
+uint64_t Snapshot::sum(uint64_t weir_stats_node::*field) const {
+  uint64_t total = 0;
+  for (const uint32_t n : nodes()) total += node(n).*field;
+  return total;
+}
+
+uint64_t Snapshot::used() const {
+  uint64_t total = 0;
+  for (const uint32_t n : nodes()) total += used(n);
+  return total;
+}
+
+std::vector<Snapshot::Counter> Snapshot::counters(uint32_t n) const {
+  const weir_stats_page& p = page();
+  return named(p.node_counter_names, sizeof(p.node_counter_names), node(n).counters, p.nr_node_counters);
+}
+
+std::vector<Snapshot::Counter> Snapshot::counters() const {
+  const weir_stats_page& p = page();
+  std::vector<Counter> all;
+  for (const uint32_t n : nodes()) {
+    const auto here = counters(n);
+    for (size_t i = 0; i < here.size(); ++i) {
+      if (i == all.size()) all.push_back({here[i].name, 0});
+      all[i].value += here[i].value;
+    }
+  }
+  for (auto& each : named(p.counter_names, sizeof(p.counter_names), p.counters, p.nr_counters))
+    all.push_back(std::move(each));
+  return all;
+}
+
+uint64_t Snapshot::counter(uint32_t n, std::string_view name) const {
+  return find(counters(n), name);
+}
+
+uint64_t Snapshot::counter(std::string_view name) const {
+  return find(counters(), name);
+}
+
+Snapshot::Slabs Snapshot::slabs(uint32_t n, uint32_t size_class) const {
+  const weir_stats_slab& s = *weir_stats_slab_at(&page(), n, size_class);
+  const uint64_t objects = s.slabs * s.objects_per_slab;
+  return {s.object_size,    s.objects_per_slab,
+          s.pages_per_slab, s.slabs,
+          objects,          objects - std::min(objects, s.free_objects)};
+}
+
+std::vector<Snapshot::Slabs> Snapshot::slabs(uint32_t n) const {
+  std::vector<Slabs> all;
+  for (uint32_t c = 0; c < page().nr_classes; ++c)
+    if (const Slabs s = slabs(n, c); s.slabs != 0) all.push_back(s);
+  return all;
+}
+
+std::vector<Snapshot::Slabs> Snapshot::slabs() const {
+  std::vector<Slabs> all;
+  for (const uint32_t n : nodes()) {
+    for (const Slabs& s : slabs(n)) {
+      const auto same =
+          std::find_if(all.begin(), all.end(), [&](const Slabs& a) { return a.object_size == s.object_size; });
+      if (same == all.end()) {
+        all.push_back(s);
+        continue;
+      }
+      same->slabs += s.slabs;
+      same->objects += s.objects;
+      same->active += s.active;
+    }
+  }
+  std::sort(all.begin(), all.end(), [](const Slabs& a, const Slabs& b) { return a.object_size < b.object_size; });
+  return all;
+}
+
+std::vector<Snapshot> all_snapshots() {
+  std::vector<Snapshot> all;
+  for (const pid_t pid : all_processes()) {
+    if (pid == getpid()) continue;
+    PageCopy copy = read_page(pid);
+    if (copy.status == PageStatus::kRead) all.emplace_back(pid, std::move(copy.words));
+  }
+  return all;
+}
+
+pid_t choose_process(pid_t pid) {
+  if (pid != 0) return pid;
+  std::vector<pid_t> found;
+  std::string list;
+  for (const Snapshot& each : all_snapshots()) {
+    if (!is_own(each.pid())) continue;
+    found.push_back(each.pid());
+    list += fmt::format("{}{} ({})", list.empty() ? "" : ", ", each.pid(), command_of(each.pid()));
+  }
+  if (found.size() == 1) return found[0];
+  if (found.empty()) throw Failure(kNoStats, "none of your processes is on weir; name one by its PID");
+  throw Failure(kUsage, fmt::format("{} of your processes are on weir; name one by its PID: {}", found.size(), list));
+}
+
+}  // namespace weir::tool
