@@ -73,6 +73,8 @@ bool StatsPage::renew(bool quietly) {
   if (page_ == nullptr) return false;
   if (!is_file_) {
     page_->pid = static_cast<uint32_t>(os::process_id());
+    // Who was writing is not there any more.
+    page_->sequence += page_->sequence % 2;
     return false;
   }
   if (quietly || os::map_memfd(WEIR_STATS_NAME, bytes_, page_, fd_) == nullptr) {

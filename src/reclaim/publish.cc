@@ -32,11 +32,12 @@ void Reclaimer::publish() {
   note_peak();
   if (published_ == nullptr) return;
   weir_stats_page& page = *published_;
-  const ReclaimStats now = stats();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) publish_node(*nodes_[i], policy_);
   const PublishSection section(page.sequence);
   if (!section) return;
+  // Looked up only now, so that whoever publishes last has the newest numbers.
+  const ReclaimStats now = stats();
   weir::publish(page.limit, now.limit.v);
   weir::publish(page.mode, uint64_t{mode() == Mode::kSwap ? WEIR_STATS_SWAP : WEIR_STATS_PURGE});
   weir::publish(page.resident_peak, now.resident_peak.v);

@@ -186,7 +186,9 @@ TEST(StatsPageFile, InTheRoomThatIsGiven) {
   page.map(1, false, room);
   EXPECT_EQ(static_cast<void*>(page.page()), room);
   EXPECT_LT(page.take_descriptor(), 0);
+  page.page()->sequence = 7;
   EXPECT_FALSE(page.renew(false)) << "private memory is the child's own already";
+  EXPECT_EQ(page.page()->sequence, 8u) << "nobody in the child is writing";
 }
 
 }  // namespace

@@ -181,6 +181,29 @@ for each in "$limited" "$free"; do
   holds "no descriptor of weir's in $each" [ -z "$(own_descriptors "$each")" ]
 done
 
+# -- where processes of one user may not read each other (Yama), a limit's page is found by the descriptor of weir's thread
+if command -v "${CC:-cc}" >/dev/null && [ "$mode" = swap ]; then
+  cat >"$room/closed.c" <<'END'
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+int open(const char* path, int flags, ...) {
+  const size_t length = strlen(path);
+  if (length > 4 && strcmp(path + length - 4, "/mem") == 0) return errno = EACCES, -1;
+  return openat(AT_FDCWD, path, flags);
+}
+int open64(const char* path, int flags, ...) __attribute__((alias("open")));
+END
+  if "${CC:-cc}" -D_GNU_SOURCE -U_FORTIFY_SOURCE -shared -fPIC -o "$room/closed.so" "$room/closed.c" 2>"$room/errors"; then
+    closed() { env LD_PRELOAD="$room/closed.so" "$weir" "$@"; }
+    invoke closed meminfo "$limited"
+    holds "by descriptor" [ "$(awk '$1 == "MemTotal:" {print $2}' "$room/output")" = 24576 ]
+    refuses 66 "weir: process $free: permission denied: kernel.yama.ptrace_scope keeps a user's processes apart; try as root" \
+      closed meminfo "$free"
+  fi
+fi
+
 # -- a forked child has numbers of its own
 for each in "$limited" "$free"; do
   kill -USR1 "$each"
@@ -245,7 +268,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
   cp "$weir" "$room/weir"
   chmod 755 "$room/weir"
   if as_nobody "$room/weir" --version >/dev/null 2>&1; then
-    refuses 66 "weir: process $free: permission denied: it is another user's" as_nobody "$room/weir" meminfo "$free"
+    refuses 66 "weir: process $free: permission denied: it is another user's, or protected" as_nobody "$room/weir" meminfo "$free"
     refuses 66 'weir: none of your processes is on weir; name one by its PID' as_nobody "$room/weir" meminfo
   fi
 fi

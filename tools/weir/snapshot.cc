@@ -20,7 +20,7 @@ std::string describe(PageStatus status) {
     case PageStatus::kNoProcess:
       return "no such process";
     case PageStatus::kNotPermitted:
-      return "permission denied: it is another user's";
+      return "permission denied: it is another user's, or protected";
     case PageStatus::kTraceOnly:
       return "permission denied: kernel.yama.ptrace_scope keeps a user's processes apart; try as root";
     case PageStatus::kNotOnWeir:
