@@ -34,6 +34,13 @@ uint8_t order_below(Pages count) {
   return static_cast<uint8_t>(std::bit_width(count.v - 1) - 1);
 }
 
+// Where each counter is published.
+enum : unsigned {
+#define VMSTAT(name, help) kAt_##name,
+#include "page/vmstat.def"
+#undef VMSTAT
+};
+
 // Blocks are purged in groups of at most this many pages per lock hold: 4 MiB take the system about 0.3 ms.
 constexpr uint64_t kPurgeBatchPages = 1024;
 constexpr unsigned kPurgeBatchBlocks = 32;
@@ -102,13 +109,14 @@ bool Zone::grow(Pages at_least, bool for_long_run) {
   if (!ok && least < wanted) ok = arena_.grow_to(Pages(wanted = least));
   if (!ok) {
     ++counters_.arena_grow_fail;
+    publish_rest();
     return false;
   }
   ++counters_.arena_grow;
   advise_huge_pages(Pages(now), Pages(wanted), for_long_run);
   buddy_.add_range(static_cast<Pfn>(now), Pages(wanted - now));
   accessible_.store(wanted, std::memory_order_relaxed);
-  if (config_.published != nullptr) weir::publish(config_.published->metadata_bytes, uint64_t{arena_.metadata_bytes()});
+  publish_rest();
   return true;
 }
 
@@ -120,20 +128,30 @@ bool Zone::grow_for_contiguous(Pages count) {
   return end > now ? grow(Pages(end - now), true) : true;
 }
 
-// After every change: some stores to lines that nobody else writes.
+// After every change: what changes all the time, and no more, because this is in the way of every run.
 void Zone::publish() {
   free_resident_.store(buddy_.nr_free_resident().v, std::memory_order_relaxed);
   weir_stats_node* node = config_.published;
   if (node == nullptr) return;
-  weir::publish(node->present, arena_.accessible().v);
   weir::publish(node->charged, charged_);
   weir::publish(node->free_resident, buddy_.nr_free_resident().v);
+  weir::publish(node->counters[kAt_pgalloc_normal], counters_.pgalloc_normal);
+  weir::publish(node->counters[kAt_pgfree], counters_.pgfree);
+  weir::publish(node->counters[kAt_pgsteal_pageblock], buddy_.nr_stolen_pageblocks());
+  weir::publish(node->counters[kAt_numa_hit], counters_.numa_hit);
+  if (limited()) publish_usage();
+}
+
+// After a change of anything else.
+void Zone::publish_rest() {
+  weir_stats_node* node = config_.published;
+  if (node == nullptr) return;
   counters_.pgsteal_pageblock = buddy_.nr_stolen_pageblocks();
-  uint64_t* counter = node->counters;
-#define VMSTAT(name, help) weir::publish(*counter++, counters_.name);
+#define VMSTAT(name, help) weir::publish(node->counters[kAt_##name], counters_.name);
 #include "page/vmstat.def"
 #undef VMSTAT
-  if (limited()) publish_usage();
+  weir::publish(node->present, arena_.accessible().v);
+  weir::publish(node->metadata_bytes, uint64_t{arena_.metadata_bytes()});
 }
 
 void Zone::publish_usage() {
@@ -152,7 +170,7 @@ void Zone::publish_all() {
     weir::publish(node->watermark_min, config_.watermarks.min.v);
     weir::publish(node->watermark_low, config_.watermarks.low.v);
     weir::publish(node->watermark_high, config_.watermarks.high.v);
-    weir::publish(node->metadata_bytes, uint64_t{arena_.metadata_bytes()});
+    publish_rest();
     publish_usage();
   }
   buddy_.publish_in(node);
@@ -392,6 +410,7 @@ Zone::Move Zone::move_run(Pfn from, Pages count, Pfn to) {
   if (renew_mapping(from, count)) static_cast<void>(free_run(from, Touched::kNo));
   LockGuard guard(mutex_);
   counters_.pgmoved += count.v;
+  publish_rest();
   return Move::kMoved;
 }
 
@@ -416,6 +435,7 @@ bool Zone::renew_mapping(Pfn first, Pages count) {
   const bool huge = config_.huge_pages == HugePages::kAlways || (huge_from_ && first >= huge_from_->v);
   os::vm_huge_pages(address(first), bytes_of(count), huge);
   counters_.pgpurged += bitmap::clear_range(arena_.residency(), first, count.v);
+  publish_rest();
   return true;
 }
 
@@ -426,6 +446,7 @@ bool Zone::drop_pages(Pfn first, Pages count) {
   // Under a limit they stay counted: whether their next touch will be seen is not known here.
   if (!limited()) bitmap::clear_range(arena_.residency(), first, count.v);
   counters_.pgpurged += count.v;
+  publish_rest();
   return true;
 }
 
@@ -478,6 +499,7 @@ Pages Zone::purge(Pages target, Order largest, Metadata metadata) {
       buddy_.putback(blocks[i]);
     }
     publish();
+    publish_rest();
     mutex_.unlock();
     if (refused) break;  // mlocked memory stays refused; trying the same blocks again would not end
   }
@@ -496,11 +518,11 @@ void Zone::note_fallback(Zone& wanted) {
     LockGuard guard(mutex_);
     --counters_.numa_hit;
     ++counters_.numa_miss;
-    publish();
+    publish_rest();
   }
   LockGuard guard(wanted.mutex_);
   ++wanted.counters_.numa_foreign;
-  wanted.publish();
+  wanted.publish_rest();
 }
 
 ZoneStats Zone::stats() {

@@ -190,6 +190,7 @@ class Zone {
   bool move_stretch(char* from, char* to, size_t bytes);
   void end_huge_pages();
   void publish() WEIR_REQUIRES(mutex_);
+  void publish_rest() WEIR_REQUIRES(mutex_);
 
   ZoneConfig config_;
   Arena arena_;
