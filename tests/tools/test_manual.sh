@@ -50,8 +50,9 @@ for header in "$headers"/weir/*.h; do
     [ "$function" = "$page" ] || has "$man/man3/$function.3" ".so man3/$page.3"
     functions=$((functions + 1))
   done
+  # Some only lay something out.
   checks=$((checks + 1))
-  [ "$functions" -gt 0 ] || complain "$header has no function"
+  [ "$functions" -gt 0 ] || ! grep -q WEIR_API "$header" || complain "no function of $header was looked for"
 done
 has "$man/man3/weir.3" 'Allocates \fBsize\fR bytes (0 is allowed'
 
