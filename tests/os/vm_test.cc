@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <cstring>
 
@@ -196,7 +195,7 @@ TEST_F(VmTest, ManyRangesArePurgedUpToOneThatIsRefused) {
     for (unsigned i = 0; i < kRanges; ++i) EXPECT_EQ(is_purged(i), i < count) << i;
   }
   write_pattern(p, kRanges * kStep, 7);
-  if (mlock(p + 2 * kStep, kPageSize) != 0) GTEST_SKIP() << "no memory may be locked";
+  if (!lock_memory(p + 2 * kStep, kPageSize)) GTEST_SKIP() << "no memory may be locked";
   EXPECT_EQ(purge(kRanges), 2u);
   EXPECT_TRUE(is_purged(0) && is_purged(1));
   EXPECT_TRUE(check_pattern(p + 2 * kStep, 2 * kStep, 2 * kStep, 7) || vm_resident(p + 2 * kStep, kStep) == Pages(4));

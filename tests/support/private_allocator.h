@@ -138,7 +138,8 @@ class PrivateAllocator {
 class LimitedAllocator {
  public:
   LimitedAllocator() : a_(*new PrivateAllocator()) {
-    static std::vector<PrivateAllocator*> all;  // known to the leak checker
+    // Known to the leak checker, which looks after everything static has been destroyed.
+    static auto& all = *new std::vector<PrivateAllocator*>();
     all.push_back(&a_);
   }
   LimitedAllocator(const LimitedAllocator&) = delete;
