@@ -4,14 +4,14 @@
 // Invariants: nothing that weir decides depends on what is there, because readers may be able to write to it.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 namespace weir {
 
 template <class T>
 inline void publish(T& field, T value) {
-  __atomic_store_n(&field, value, __ATOMIC_RELAXED);
+  // Released, so that who sees a number also sees the odd sequence of the section that it was stored in.
+  __atomic_store_n(&field, value, __ATOMIC_RELEASE);
 }
 
 // The writing side of a sequence lock. False when somebody else is writing: then what is there is new enough.
@@ -21,8 +21,6 @@ class PublishSection {
       : sequence_(sequence), before_(__atomic_load_n(&sequence, __ATOMIC_RELAXED)) {
     entered_ = before_ % 2 == 0 && __atomic_compare_exchange_n(&sequence_, &before_, before_ + 1, false,
                                                                __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-    // No store that follows may be seen before the odd number.
-    std::atomic_thread_fence(std::memory_order_release);
   }
   ~PublishSection() {
     if (entered_) __atomic_store_n(&sequence_, before_ + 2, __ATOMIC_RELEASE);
