@@ -245,7 +245,7 @@ void swap_in(const Fault& f) {
   // First, because reclaim uses the bench too.
   f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
   // Other faults are not held up by a disk.
-  if (first.kind() == SwapEntry::Kind::kFile &&
+  if (first.kind() == SwapEntry::Kind::kFile && !f.bench.alone &&
       f.bench.start_read(f.node.files(), f.node, f.pfn, wanted, first, f.touch == Touch::kWrite))
     return;
   SwapEntry entries[kClusterPages];

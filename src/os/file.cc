@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include <cstdint>
@@ -48,9 +49,9 @@ int open_read_write(const char* path) {
   return static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg(path), O_RDWR | O_CLOEXEC | O_NOCTTY, 0));
 }
 
-void set_nonblocking(int fd) {
-  const long flags = syscall6(SYS_fcntl, fd, F_GETFL);
-  if (flags >= 0) syscall6(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK);
+void set_nonblocking(int fd, bool on) {
+  int value = on ? 1 : 0;
+  syscall6(SYS_ioctl, fd, FIONBIO, as_arg(&value));
 }
 
 void wait_readable(const int* fds, unsigned count) {

@@ -14,8 +14,8 @@ namespace weir::os {
 [[nodiscard]] int open_directory_at(int directory, const char* path);
 // Opens a file or device for reading and writing, close-on-exec; a negative result is -errno.
 [[nodiscard]] int open_read_write(const char* path);
-// Reads and writes that would wait fail with EAGAIN from now on.
-void set_nonblocking(int fd);
+// Reads and writes that would wait fail with EAGAIN from now on, or wait again.
+void set_nonblocking(int fd, bool on);
 // Waits until one of the descriptors (at most 16) can be read, or a signal comes.
 void wait_readable(const int* fds, unsigned count);
 // Makes a pipe: ends[0] reads without waiting, ends[1] writes; false when there are no descriptors left.

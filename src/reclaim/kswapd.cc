@@ -27,6 +27,9 @@ constexpr uint32_t kHopelessTries = 8;
 // A thread that waits for pages looks again after this time whatever happens.
 constexpr uint64_t kWaitMs = 20;
 
+// After so many faults in a row of one thread, it is taken to be the only one.
+constexpr unsigned kAloneFaults = 8;
+
 Touch touch_of(const os::UffdFault& fault) {
   return fault.write_protected ? Touch::kProtected : fault.write ? Touch::kWrite : Touch::kRead;
 }
@@ -76,11 +79,24 @@ void Reclaimer::begin_work(Handler& handler) {
   }
 }
 
+void Reclaimer::note_thread(Handler& handler, uint32_t thread) {
+  handler.in_a_row = thread == handler.last_thread && thread != 0 ? handler.in_a_row + 1 : 0;
+  handler.last_thread = thread;
+  handler.bench.alone = handler.in_a_row >= kAloneFaults;
+}
+
 void Reclaimer::run_handler(Handler& handler) {
   constexpr unsigned kMost = 16;
   os::UffdFault faults[kMost];
+  const int uffd = shards_.fds[handler.shard];
+  bool waits = true;
   for (;;) {
-    const int got = os::uffd_read(shards_.fds[handler.shard], faults, kMost);
+    // While reads are under way, the handler waits for those, too, and must not block on one of the two.
+    if (const bool reading = handler.bench.nr_reads.load(std::memory_order_relaxed) != 0; reading == waits) {
+      os::set_nonblocking(uffd, reading);
+      waits = !reading;
+    }
+    const int got = os::uffd_read(uffd, faults, kMost);
     if (got == -EAGAIN) {
       wait_for_fault_or_read(handler);
       story_.finish_reads(*this, handler.bench);
@@ -94,6 +110,7 @@ void Reclaimer::run_handler(Handler& handler) {
       NodeReclaim* node = node_of(faults[i].address, pfn);
       if (node == nullptr) continue;
       if (i == 0) follow(handler, faults[i].thread);
+      note_thread(handler, faults[i].thread);
       story_.handle_fault(*this, *node, pfn, touch_of(faults[i]), handler.bench);
     }
     story_.finish_reads(*this, handler.bench);

@@ -67,6 +67,9 @@ struct Workbench {
   Compressor compressor;
   char* pages = nullptr;       // kClusterPages pages of buffer
   char* read_pages = nullptr;  // kReadPages for each read
+  // Only one thread faults here at present. It waits for what it touched whatever happens, so that a read that waits
+  // too holds up nobody, and is faster than one that is told of later.
+  bool alone = false;
   Read reads[kReads];
   std::atomic<uint32_t> nr_reads{0};
   SwapQueue queues[SwapFiles::kMost];

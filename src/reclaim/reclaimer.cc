@@ -88,8 +88,6 @@ int Reclaimer::open_shards() {
       os::close_descriptor(fd);
       return -EOPNOTSUPP;
     }
-    // A handler that also waits for reads must not block on one of the two.
-    if (wants_file()) os::set_nonblocking(fd);
     shards_.fds[shards_.count++] = fd;
   }
   return 0;

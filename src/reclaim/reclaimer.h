@@ -108,6 +108,8 @@ class Reclaimer {
     unsigned shard = 0;
     int cpu = -1;
     std::atomic<bool> at_work{false};
+    uint32_t last_thread = 0;  // whose fault was served last
+    unsigned in_a_row = 0;     // and how many more before it were the same thread's
     os::ServiceStack stack;
     Workbench bench;
   };
@@ -146,6 +148,7 @@ class Reclaimer {
   void run_handler(Handler& handler);
   void begin_work(Handler& handler);
   void follow(Handler& handler, uint32_t thread);
+  static void note_thread(Handler& handler, uint32_t thread);
   void wait_for_fault_or_read(Handler& handler);
   bool set_up();
   bool wants_file() const { return !options_->swap.empty() && options_->swap.view() != "none"; }

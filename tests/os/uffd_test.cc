@@ -113,7 +113,7 @@ TEST_F(Uffd, FaultsAreHandedOutAsManyAsThereIsRoomFor) {
 }
 
 TEST_F(Uffd, WithoutFaultsAReadDoesNotWaitIfItMustNot) {
-  set_nonblocking(fd_);
+  set_nonblocking(fd_, true);
   UffdFault fault;
   EXPECT_EQ(uffd_read(fd_, &fault, 1), -EAGAIN);
   EXPECT_EQ(uffd_read(-1, &fault, 1), -EBADF);
