@@ -10,7 +10,7 @@ namespace weir::tool {
 // The numbers of env(1) and of sysexits.h.
 enum ExitStatus : int {
   kUsage = 64,           // EX_USAGE: the command line or WEIR_CONF is wrong
-  kNoStats = 66,         // EX_NOINPUT: no such process, or it is not on weir, or it may not be read
+  kNoStats = 66,         // EX_NOINPUT: no such process, or it is not on weir, or it may not be read; or no recording
   kFailed = 125,         // weir itself failed: no library to preload
   kNotExecutable = 126,  // the program was found but cannot be executed
   kNotFound = 127,       // the program was not found

@@ -11,6 +11,8 @@
 #include "failure.h"
 #include "generate.h"
 #include "inspect.h"
+#include "plot.h"
+#include "recorder.h"
 #include "run.h"
 
 namespace weir::tool {
@@ -26,6 +28,8 @@ constexpr const char* kExamples = R"(Examples:
   weir ps
   weir vmstat 4711 1
   weir meminfo 4711
+  weir run --limit 512M --record server.jsonl -- ./server
+  weir plot server.jsonl -o server.svg
 )";
 
 constexpr const char* kRunHelp =
@@ -38,8 +42,13 @@ Examples:
   weir run --limit 512M -- redis-server --port 7000
   weir run --limit 1G --swap /var/tmp --summary -- sort -S 2G large.txt
   weir run --rss-limit 1G --zswap 256M --set zswap_compressor=zstd -- ./server
+  weir run --limit 1G --record server.jsonl -- ./server
 
-Exit status: that of PROGRAM; 64 a mistake in the command line, in WEIR_CONF or in what they name;
+--record: a process of its own samples the statistics of PROGRAM (not of programs that PROGRAM starts) every 100 ms and ends
+with it. It is no child of PROGRAM and has nothing of its terminal, its signals and its descriptors. When there is no room
+for FILE, the recording ends, PROGRAM does not.
+
+Exit status: that of PROGRAM; 64 a mistake in the command line, in WEIR_CONF or in what they name (the FILE of --record too);
 125 libweir-malloc.so is missing or cannot be preloaded; 126 PROGRAM cannot be executed; 127 PROGRAM is not found.
 Environment: WEIR_CONF is kept and added to; LD_PRELOAD too; WEIR_LIBRARY names another libweir-malloc.so.
 )";
@@ -77,6 +86,8 @@ CLI::App* add_run(CLI::App& app, RunSettings& settings) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   run->add_flag("--summary", settings.summary, "Print to stderr at the end what was done to keep the limit");
+  run->add_option("--record", settings.record, "Record what the program does, for weir plot; as weir record does")
+      ->type_name("FILE");
   for (CLI::Option* option : run->get_options([](const CLI::Option* o) { return o->get_name() != "--set"; }))
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   run->footer(kRunHelp);
@@ -126,6 +137,8 @@ int start(std::vector<std::string> arguments) {
   CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
   add_inspection(app);
+  add_record(app);
+  add_plot(app);
   if (generate(app, arguments)) return 0;
   const std::vector<std::string> behind_marker = take_program(arguments);
   check_command(app, arguments);

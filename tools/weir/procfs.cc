@@ -108,6 +108,15 @@ std::string command_of(pid_t pid) {
   return name.empty() ? "?" : name;
 }
 
+std::string arguments_of(pid_t pid) {
+  constexpr size_t kMostBytes = 4096;
+  std::string text = contents(fmt::format("/proc/{}/cmdline", pid)).substr(0, kMostBytes);
+  while (text.ends_with('\0')) text.pop_back();
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = ' ';
+  return text;
+}
+
 std::optional<std::vector<Mapping>> mappings_of(pid_t pid) {
   FILE* file = fopen(fmt::format("/proc/{}/maps", pid).c_str(), "re");
   if (file == nullptr) return std::nullopt;

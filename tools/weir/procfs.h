@@ -18,6 +18,8 @@ namespace weir::tool {
 [[nodiscard]] bool is_own(pid_t pid);
 // Its name, as ps -o comm; "?" when it is gone.
 [[nodiscard]] std::string command_of(pid_t pid);
+// What it was called with, blanks between, as ps -o args (cut off at some KiB); "" when it is gone.
+[[nodiscard]] std::string arguments_of(pid_t pid);
 
 struct Mapping {
   uint64_t start = 0, end = 0;

@@ -15,6 +15,7 @@
 #include "failure.h"
 #include "library.h"
 #include "program.h"
+#include "recorder.h"
 
 namespace weir::tool {
 namespace {
@@ -99,6 +100,9 @@ void run(const RunSettings& settings) {
     warn_of_swap_in_memory(swap);
   else if (conf.value("zswap") == "0")
     warn("neither compressed memory nor a swap file: at the limit, malloc will fail");
+  std::optional<RecordFile> record;
+  if (settings.record) record.emplace(*settings.record);
+  if (record) start_recorder(*record, RecordSettings().interval_ms);
   setenv("LD_PRELOAD", preload_value(library, variable("LD_PRELOAD")).c_str(), 1);
   setenv("WEIR_CONF", conf.text().c_str(), 1);
   become(path, settings.command);

@@ -1,5 +1,5 @@
-// Purpose: `weir run`: checks everything, sets LD_PRELOAD and WEIR_CONF, and becomes the program.
-// Thread safety: one thread.
+// Purpose: `weir run`: checks everything, sets LD_PRELOAD and WEIR_CONF, starts a recorder if one is wished for, and
+// becomes the program. Thread safety: one thread.
 #pragma once
 
 #include <optional>
@@ -16,7 +16,8 @@ struct RunSettings {
   std::optional<std::string> zswap;
   std::vector<std::string> set;  // key=value, stronger than the options above
   bool summary = false;
-  std::vector<std::string> command;  // the program and its arguments
+  std::optional<std::string> record;  // the file
+  std::vector<std::string> command;   // the program and its arguments
 };
 
 // Does not return; throws Failure.
