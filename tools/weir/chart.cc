@@ -19,7 +19,7 @@ std::string trimmed(double value, int decimals) {
 }
 
 double legend_width(const LegendEntry& entry) {
-  constexpr double kMarkAndGaps = 18 + 18;
+  constexpr double kMarkAndGaps = 18 + 20;
   return kMarkAndGaps + text_width(entry.name, kTextSize);
 }
 
@@ -54,7 +54,8 @@ std::vector<double> ticks(double least, double greatest, unsigned wanted) {
   const double power = std::pow(10, std::floor(std::log10(rough)));
   const double step = power * (rough / power > 5 ? 10 : rough / power > 2 ? 5 : rough / power > 1 ? 2 : 1);
   std::vector<double> all;
-  for (double i = std::ceil(least / step - 1e-6); i * step <= greatest * (1 + 1e-9); ++i) all.push_back(i * step);
+  for (double i = std::ceil(least / step - 1e-6); i * step <= greatest * (1 + 1e-9); ++i)
+    all.push_back(i == 0 ? 0 : i * step);  // (no minus before it)
   return all;
 }
 
@@ -63,7 +64,7 @@ std::string short_number(double value) {
   if (size >= 1e6) return trimmed(value / 1e6, 1) + "M";
   if (size >= 1e4) return trimmed(value / 1e3, 0) + "k";
   if (size >= 1e3) return trimmed(value / 1e3, 1) + "k";
-  return trimmed(value, size >= 100 ? 0 : size >= 1 ? 1 : 3);
+  return trimmed(value, size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
 }
 
 Unit memory_unit(double bytes) {
@@ -95,7 +96,7 @@ void draw_heading(Svg& svg, const Panel& panel, std::string_view name, const std
   double x = panel.box.right;
   for (const LegendEntry& entry : legend) x -= legend_width(entry);
   for (const LegendEntry& entry : legend) {
-    const double left = x + 18;
+    const double left = x + 20;
     if (entry.is_line)
       svg.line({left, y - 4}, {left + 12, y - 4}, entry.colour, 2);
     else

@@ -26,7 +26,7 @@ constexpr std::string_view kMinLine = "#c2473a", kLowLine = "#d0852c", kHighLine
 constexpr std::string_view kFreeLine = "#123f63", kKswapd = "#0b6e99", kDirect = "#c2473a";
 constexpr std::string_view kInPlace = "#7fb2d1", kStandby = "#f0d9a0", kPool = "#b39ac6";
 constexpr std::string_view kLimitLine = "#1d2733", kSwappedLine = "#c05a2e";
-constexpr std::string_view kCompressed = "#a58fbd", kFile = "#e3a857", kFaults = "#2f6d4f";
+constexpr std::string_view kCompressed = "#a58fbd", kFile = "#e3a857", kFaults = "#174a3a";
 
 using Value = std::function<double(const Sample&)>;
 
@@ -107,10 +107,10 @@ void Picture::draw_title() {
   svg_.text(32, 38, title(), {.size = 20, .colour = kInk, .bold = true});
   const double ms = r_.samples.back().ms - r_.samples.front().ms;
   const Unit unit = time_unit(ms);
-  svg_.text(32, 62,
-            fmt::format("kept within {} by weir: {:.1f} {}, {} samples", memory(r_.limit), ms / unit.size, unit.name,
-                        r_.samples.size()),
-            {.size = 13});
+  svg_.text(
+      32, 62,
+      fmt::format("limit {}, {:.1f} {}, {} samples", memory(r_.limit), ms / unit.size, unit.name, r_.samples.size()),
+      {.size = 13});
 }
 
 // -- free memory -----------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ void Picture::draw_free() {
   const auto mark = [&](double pages, std::string_view name, std::string_view colour) {
     const double y = panel.place({0, bytes(pages)}).y;
     svg_.line({panel.box.left, y}, {panel.box.right, y}, colour, 1, "6 4");
-    notes.push_back({y, fmt::format("{} {}", name, memory(pages)), colour});
+    notes.push_back({y, fmt::format("{} {} {}", name, short_number(bytes(pages) / unit.size), unit.name), colour});
   };
   mark(r_.min, "min", kMinLine);
   mark(r_.low, "low", kLowLine);
@@ -151,7 +151,7 @@ void Picture::draw_free() {
   svg_.end_clip();
   draw_heading(svg_, panel, fmt::format("Free memory of the limit, {}", unit.name),
                {{"free", kFreeLine, true},
-                {"high", kAboveHigh, false},
+                {"above high", kAboveHigh, false},
                 {"low to high", kBelowHigh, false},
                 {"min to low", kBelowLow, false},
                 {"below min", kBelowMin, false}});
@@ -243,7 +243,7 @@ void Picture::draw_traffic() {
   area_of(panel, in_file, kFile);
   area_of(panel, out_all, kCompressed);
   area_of(panel, out_file, kFile);
-  line_of(panel, faults, kFaults, 1.2);
+  line_of(panel, faults, kFaults, 1.5);
   const double zero = panel.place({0, 0}).y;
   svg_.line({panel.box.left, zero}, {panel.box.right, zero}, kGrey);
   draw_side_notes(svg_, panel, {{zero - 9, "\u2191 in", kInk}, {zero + 9, "\u2193 out", kInk}});

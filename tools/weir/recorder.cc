@@ -50,8 +50,8 @@ constexpr double kShortestInterval = 1, kLongestInterval = 3600e3;
 constexpr double kLongestDuration = 1e9;
 // A program that has no page after this will not get one. (Its libraries are loaded first, perhaps from a slow disk.)
 constexpr double kLongestStartMs = 10000;
-// The page of a limit is there some milliseconds before kswapd writes the limit into it.
-constexpr double kLimitMs = 200;
+// The page of a limit is there before kswapd writes into it what there is of swap: at the latest after 50 ms.
+constexpr double kModeMs = 100;
 constexpr double kStartPollMs = 2;
 
 volatile sig_atomic_t interrupted = 0;
@@ -124,17 +124,19 @@ class Recorder {
     return std::nullopt;
   }
 
-  // The page of a program that was started just now.
+  // The page of a program that was started just now; if it has ended again, as it was last seen.
   std::optional<Snapshot> wait_for_page() {
     const double begin = now_ms();
-    std::optional<double> seen;
+    double seen = 0;
+    std::optional<Snapshot> last;
     do {
       auto snapshot = read();
       if (!snapshot) continue;
-      if (!seen) seen = now_ms();
-      if (snapshot->limited() || now_ms() - *seen > kLimitMs) return snapshot;
+      if (!last) seen = now_ms();
+      last = std::move(snapshot);
+      if (last->page().mode == WEIR_STATS_SWAP || now_ms() - seen > kModeMs) break;
     } while (now_ms() - begin < kLongestStartMs && sleep_until(now_ms() + kStartPollMs));
-    return std::nullopt;
+    return last;
   }
 
   void record_program(const Snapshot& first) {
