@@ -156,7 +156,7 @@ holds "a recording of a program" [ "$status" = 0 ]
 started=$(date +%s%N)
 run --record pipe.jsonl -- true | cat
 holds "a pipe does not wait for the recorder" [ $(($(date +%s%N) - started)) -lt 2000000000 ]
-("$weir" run --limit 16M --swap none --record killed.jsonl -- "$holder" 30 >/dev/null & echo $! >victim; wait $!) \
+("$weir" run --limit 16M --swap none --record killed.jsonl --record-interval 20 -- "$holder" 30 >/dev/null & echo $! >victim; wait $!) \
   2>/dev/null &
 for _ in $(seq 100); do
   [ "$(wc -l <killed.jsonl 2>/dev/null || echo 0)" -ge 5 ] && break

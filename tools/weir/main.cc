@@ -44,11 +44,11 @@ Examples:
   weir run --rss-limit 1G --zswap 256M --set zswap_compressor=zstd -- ./server
   weir run --limit 1G --record server.jsonl -- ./server
 
---record: a process of its own samples the statistics of PROGRAM (not of programs that PROGRAM starts) every 100 ms and ends
-with it. It is no child of PROGRAM and has nothing of its terminal, its signals and its descriptors. When there is no room
-for FILE, the recording ends, PROGRAM does not.
+--record: a process of its own samples the statistics of PROGRAM (not of programs that PROGRAM starts) and ends with it.
+It is no child of PROGRAM and has nothing of its terminal, its signals and its descriptors. When there is no room for
+FILE, the recording ends, PROGRAM does not.
 
-Exit status: that of PROGRAM; 64 a mistake in the command line, in WEIR_CONF or in what they name (the FILE of --record too);
+Exit status: that of PROGRAM; 64 a mistake in the command line, in WEIR_CONF or in what they name, FILE included;
 125 libweir-malloc.so is missing or cannot be preloaded; 126 PROGRAM cannot be executed; 127 PROGRAM is not found.
 Environment: WEIR_CONF is kept and added to; LD_PRELOAD too; WEIR_LIBRARY names another libweir-malloc.so.
 )";
@@ -88,6 +88,10 @@ CLI::App* add_run(CLI::App& app, RunSettings& settings) {
   run->add_flag("--summary", settings.summary, "Print to stderr at the end what was done to keep the limit");
   run->add_option("--record", settings.record, "Record what the program does, for weir plot; as weir record does")
       ->type_name("FILE");
+  run->add_option("--record-interval", settings.record_interval_ms,
+                  "Milliseconds from one sample to the next, from 1; 100 if not given")
+      ->type_name("MS")
+      ->check(CLI::Range(kShortestInterval, kLongestInterval).description(""));
   for (CLI::Option* option : run->get_options([](const CLI::Option* o) { return o->get_name() != "--set"; }))
     option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   run->footer(kRunHelp);

@@ -1,4 +1,5 @@
-// picture.cc: the picture of a recording: three panels over one axis of time.
+// Purpose: the picture of a recording: three panels over one axis of time.
+// Thread safety: values. Invariants: every curve begins at the first sample and ends at the last.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -41,6 +42,7 @@ class Picture {
   std::string draw() {
     draw_title();
     draw_free();
+    draw_lanes();
     draw_memory();
     draw_traffic();
     return svg_.finish();
@@ -93,6 +95,8 @@ class Picture {
   void draw_title();
   void draw_free();
   void draw_ground(const Panel& panel);
+  void draw_marks(const Panel& panel, const Unit& unit);
+  void draw_lanes();
   void draw_lane(double top, std::string_view name, const Value& value, std::string_view colour,
                  const std::string& sum);
   void draw_memory();
@@ -126,16 +130,8 @@ void Picture::draw_ground(const Panel& panel) {
   between(r_.high, panel.y_top / r_.page_size, kAboveHigh);
 }
 
-void Picture::draw_free() {
-  const auto points = curve([this](const Sample& s) { return bytes(s.free); });
-  // So much of what is above that the marks are not pressed together.
-  constexpr double kMostOfHigh = 3, kLeastOfHigh = 1.4;
-  const double top =
-      std::clamp(greatest(points, 0) * 1.05, bytes(r_.high) * kLeastOfHigh, bytes(r_.high) * kMostOfHigh);
-  const Panel panel = {kFreeBox, x_end_, 0, std::max(top, r_.page_size)};
-  const Unit unit = memory_unit(panel.y_top);
-  draw_ground(panel);
-  draw_grid(svg_, panel, unit, 5);
+// The watermarks, as lines with names.
+void Picture::draw_marks(const Panel& panel, const Unit& unit) {
   std::vector<SideNote> notes;
   const auto mark = [&](double pages, std::string_view name, std::string_view colour) {
     const double y = panel.place({0, bytes(pages)}).y;
@@ -146,6 +142,19 @@ void Picture::draw_free() {
   mark(r_.low, "low", kLowLine);
   mark(r_.high, "high", kHighLine);
   draw_side_notes(svg_, panel, notes);
+}
+
+void Picture::draw_free() {
+  const auto points = curve([this](const Sample& s) { return bytes(s.free); });
+  // So much of what is above that the marks are not pressed together.
+  constexpr double kMostOfHigh = 3, kLeastOfHigh = 1.4;
+  const double top =
+      std::clamp(greatest(points, 0) * 1.05, bytes(r_.high) * kLeastOfHigh, bytes(r_.high) * kMostOfHigh);
+  const Panel panel = {kFreeBox, x_end_, 0, std::max(top, r_.page_size)};
+  const Unit unit = memory_unit(panel.y_top);
+  draw_ground(panel);
+  draw_grid(svg_, panel, unit, 5);
+  draw_marks(panel, unit);
   svg_.begin_clip(panel.box);
   line_of(panel, points, kFreeLine, 1.5);
   svg_.end_clip();
@@ -155,15 +164,18 @@ void Picture::draw_free() {
                 {"low to high", kBelowHigh, false},
                 {"min to low", kBelowLow, false},
                 {"below min", kBelowMin, false}});
+}
+
+// When kswapd, and when threads that had to wait, looked for pages.
+void Picture::draw_lanes() {
   const Sample &first = r_.samples.front(), &last = r_.samples.back();
-  double lane = panel.box.bottom + 8;
-  draw_lane(
-      lane, "kswapd", [](const Sample& s) { return s.pgscan_kswapd; }, kKswapd,
-      fmt::format("{} pages", short_number(last.pgscan_kswapd - first.pgscan_kswapd)));
-  lane += kLaneHeight + kLaneGap;
+  const double kswapd = kFreeBox.bottom + 8, direct = kswapd + kLaneHeight + kLaneGap;
   const double stalls = last.allocstall - first.allocstall;
   draw_lane(
-      lane, "direct", [](const Sample& s) { return s.pgscan_direct + s.allocstall; }, kDirect,
+      kswapd, "kswapd", [](const Sample& s) { return s.pgscan_kswapd; }, kKswapd,
+      fmt::format("{} pages", short_number(last.pgscan_kswapd - first.pgscan_kswapd)));
+  draw_lane(
+      direct, "direct", [](const Sample& s) { return s.pgscan_direct + s.allocstall; }, kDirect,
       fmt::format("{} {}", short_number(stalls), stalls == 1 ? "stall" : "stalls"));
 }
 

@@ -11,6 +11,9 @@
 
 namespace weir::tool {
 
+// Milliseconds from one sample to the next: what may be asked for.
+constexpr double kShortestInterval = 1, kLongestInterval = 3600e3;
+
 struct RecordSettings {
   pid_t pid = 0;
   std::string output;

@@ -102,7 +102,7 @@ void run(const RunSettings& settings) {
     warn("neither compressed memory nor a swap file: at the limit, malloc will fail");
   std::optional<RecordFile> record;
   if (settings.record) record.emplace(*settings.record);
-  if (record) start_recorder(*record, RecordSettings().interval_ms);
+  if (record) start_recorder(*record, settings.record_interval_ms);
   setenv("LD_PRELOAD", preload_value(library, variable("LD_PRELOAD")).c_str(), 1);
   setenv("WEIR_CONF", conf.text().c_str(), 1);
   become(path, settings.command);

@@ -17,7 +17,8 @@ struct RunSettings {
   std::vector<std::string> set;  // key=value, stronger than the options above
   bool summary = false;
   std::optional<std::string> record;  // the file
-  std::vector<std::string> command;   // the program and its arguments
+  double record_interval_ms = 100;
+  std::vector<std::string> command;  // the program and its arguments
 };
 
 // Does not return; throws Failure.
