@@ -123,7 +123,7 @@ void draw_times(Svg& svg, const Panel& panel, const Unit& unit) {
   const double y = panel.box.bottom + 18;
   for (const double each : time_ticks(panel, unit))
     svg.text(panel.place({each, 0}).x, y, short_number(each / unit.size), {.anchor = Anchor::kMiddle});
-  svg.text(panel.box.right + 8, y, unit.name, {});
+  svg.text(panel.box.right + 24, y, unit.name, {});  // beside a number at the very end
 }
 
 void draw_side_notes(Svg& svg, const Panel& panel, std::vector<SideNote> notes) {

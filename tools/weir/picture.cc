@@ -111,10 +111,10 @@ void Picture::draw_title() {
   svg_.text(32, 38, title(), {.size = 20, .colour = kInk, .bold = true});
   const double ms = r_.samples.back().ms - r_.samples.front().ms;
   const Unit unit = time_unit(ms);
-  svg_.text(
-      32, 62,
-      fmt::format("limit {}, {:.1f} {}, {} samples", memory(r_.limit), ms / unit.size, unit.name, r_.samples.size()),
-      {.size = 13});
+  svg_.text(32, 62,
+            fmt::format("limit {}, {:.1f} {}, {} {}", memory(r_.limit), ms / unit.size, unit.name, r_.samples.size(),
+                        r_.samples.size() == 1 ? "sample" : "samples"),
+            {.size = 13});
 }
 
 // -- free memory -----------------------------------------------------------------------------------------------------
@@ -255,7 +255,8 @@ void Picture::draw_traffic() {
   area_of(panel, in_file, kFile);
   area_of(panel, out_all, kCompressed);
   area_of(panel, out_file, kFile);
-  line_of(panel, faults, kFaults, 1.5);
+  // Where every pixel has a point, a thin line lets the areas be seen.
+  line_of(panel, faults, kFaults, faults.size() > kMostPoints ? 0.5 : 1.5);
   const double zero = panel.place({0, 0}).y;
   svg_.line({panel.box.left, zero}, {panel.box.right, zero}, kGrey);
   draw_side_notes(svg_, panel, {{zero - 9, "\u2191 in", kInk}, {zero + 9, "\u2193 out", kInk}});

@@ -55,8 +55,15 @@ std::string node_of(const Snapshot& s, uint32_t n) {
 
 // -- reading ---------------------------------------------------------------------------------------------------------
 
+// A count, or a time; more than there can be is none.
+std::optional<double> amount(const JsonValue& value, std::string_view key) {
+  constexpr double kMost = 1e18;
+  const auto number = value.number(key);
+  return number && *number >= 0 && *number <= kMost ? number : std::nullopt;
+}
+
 double member(const JsonValue& value, std::string_view key) {
-  return value.number(key).value_or(0);
+  return amount(value, key).value_or(0);
 }
 
 double sum_of(const JsonValue& line, std::string_view key) {
@@ -69,7 +76,7 @@ std::optional<Recording> parse_header(const JsonValue& line) {
   if (line.number(kFormatKey) != double{kRecordingFormat}) return std::nullopt;
   Recording r;
   r.command = line.text("arguments").empty() ? line.text("command") : line.text("arguments");
-  r.page_size = line.number("page_size").value_or(r.page_size);
+  r.page_size = std::max(amount(line, "page_size").value_or(r.page_size), 1.0);
   r.limit = member(line, "limit");
   r.min = sum_of(line, "min");
   r.low = sum_of(line, "low");
@@ -79,7 +86,7 @@ std::optional<Recording> parse_header(const JsonValue& line) {
 }
 
 std::optional<Sample> parse_sample(const JsonValue& line) {
-  const auto ms = line.number("ms");
+  const auto ms = amount(line, "ms");
   const JsonValue* counters = line.find("counters");
   if (!ms || counters == nullptr || !counters->is_object() || line.array("nodes").empty()) return std::nullopt;
   const auto count = [counters](std::string_view name) { return member(*counters, name); };
