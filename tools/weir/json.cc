@@ -5,10 +5,7 @@
 #include <cstdint>
 
 namespace weir::tool {
-namespace {
-
-// How many bytes the character at the front of `text` takes; 0 when it is no UTF-8.
-size_t character_length(std::string_view text) {
+size_t utf8_length(std::string_view text) {
   const auto byte = [text](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(0);
   if (first < 0x80) return 1;
@@ -27,13 +24,11 @@ size_t character_length(std::string_view text) {
   return too_long || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff ? 0 : length;
 }
 
-}  // namespace
-
 std::string json_string(std::string_view text) {
   std::string result = "\"";
   while (!text.empty()) {
     const char c = text[0];
-    const size_t length = character_length(text);
+    const size_t length = utf8_length(text);
     if (length == 0)
       result += "\\ufffd";
     else if (c == '"' || c == '\\')

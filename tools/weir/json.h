@@ -4,11 +4,15 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace weir::tool {
+
+// How many bytes the character at the front of `text`, which is not empty, takes; 0 when it is no UTF-8.
+[[nodiscard]] size_t utf8_length(std::string_view text);
 
 // In double quotes, escaped as RFC 8259 wants it. Bytes that are no UTF-8 (paths may have any) become U+FFFD.
 [[nodiscard]] std::string json_string(std::string_view text);

@@ -45,8 +45,9 @@ Examples:
   weir run --limit 1G --record server.jsonl -- ./server
 
 --record: a process of its own samples the statistics of PROGRAM (not of programs that PROGRAM starts) and ends with it.
-It is no child of PROGRAM and has nothing of its terminal, its signals and its descriptors. When there is no room for
-FILE, the recording ends, PROGRAM does not.
+It is no child of PROGRAM (unless PROGRAM is the first process of a container, whose children all orphans are) and has
+nothing of its terminal, its signals and its descriptors. When there is no room for FILE, the recording ends, PROGRAM
+does not.
 
 Exit status: that of PROGRAM; 64 a mistake in the command line, in WEIR_CONF or in what they name, FILE included;
 125 libweir-malloc.so is missing or cannot be preloaded; 126 PROGRAM cannot be executed; 127 PROGRAM is not found.

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "json.h"
+
 namespace weir::tool {
 namespace {
 
@@ -28,7 +30,10 @@ std::string coordinates(const std::vector<Point>& points) {
 
 std::string xml_text(std::string_view text) {
   std::string result;
-  for (const char c : text) {
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    const std::string_view character = text.substr(0, length == 0 ? 1 : length);
+    const char c = character[0];
     if (c == '&')
       result += "&amp;";
     else if (c == '<')
@@ -37,8 +42,11 @@ std::string xml_text(std::string_view text) {
       result += "&gt;";
     else if (c == '"')
       result += "&quot;";
+    else if (length == 0 || character == "\uFFFE" || character == "\uFFFF")
+      result += "\uFFFD";
     else
-      result += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+      result += static_cast<unsigned char>(c) < ' ' ? " " : character;
+    text.remove_prefix(character.size());
   }
   return result;
 }
