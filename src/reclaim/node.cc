@@ -289,7 +289,7 @@ bool NodeReclaim::register_pageblock(uint32_t pageblock) {
   const int fd = uffd_of(c);
   // Pages move between addresses of the same userfaultfd only.
   if (shards_->move && os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) < 0) return false;
-  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect) >= 0;
+  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect || !shards_->move) >= 0;
 }
 
 const char* NodeReclaim::verify() {
