@@ -1,5 +1,4 @@
-// Purpose: threads that belong to weir alone: no C library state but a thread pointer, a stack of their own, all
-// signals
+// Purpose: threads that belong to weir alone: no C library state but a thread pointer, a stack of their own, signals
 //          blocked, and if wished a descriptor table of their own, which programs that close everything do not reach.
 //          The C library does not know them, so the process ends when the program's own threads do, and starting one
 //          allocates nothing.
