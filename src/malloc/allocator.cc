@@ -146,15 +146,16 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
   return true;
 }
 
-// Staging addresses mirror an arena at this distance, in the same stretch of address space that the kernel puts nothing
-// into by itself.
-#if defined(__SANITIZE_THREAD__)
-// ThreadSanitizer has shadow for the uppermost 1.5 TiB only, where its arenas lie too.
-constexpr size_t kStagingDistance = size_t{1} << 38;
-#else
+// The staging addresses of a bare arena mirror it at this distance, in the same stretch of address space that the kernel
+// puts nothing into by itself. For another arena they are reserved, as it was: what is free beside it may not stay so.
 constexpr size_t kStagingDistance = size_t{1} << 44;
-#endif
 constexpr uintptr_t kStagingEnd = uintptr_t{0x5000} << 32;
+
+StagingPlace place_staging(const ArenaPlace& arena) {
+  if (!arena.bare) return {static_cast<char*>(os::vm_reserve(bytes_of(arena.capacity))), false};
+  const bool above = reinterpret_cast<uintptr_t>(arena.memory) + kStagingDistance < kStagingEnd;
+  return {above ? arena.memory + kStagingDistance : arena.memory - kStagingDistance, true};
+}
 
 // A node's part of the limit is as its part of the memory.
 bool Allocator::init_reclaim(NodeId node, ZoneConfig& config, Pages total) {
@@ -168,9 +169,8 @@ bool Allocator::init_reclaim(NodeId node, ZoneConfig& config, Pages total) {
                          static_cast<uint64_t>(options_->watermark_scale_factor));
   // Memory is counted page by page.
   config.huge_pages = HugePages::kNever;
-  char* arena = config.place.memory;
-  char* staging = reinterpret_cast<uintptr_t>(arena) + kStagingDistance < kStagingEnd ? arena + kStagingDistance
-                                                                                      : arena - kStagingDistance;
+  const StagingPlace staging = place_staging(config.place);
+  if (staging.memory == nullptr) return false;
   NodeReclaim* reclaim = reclaimer_->add_node(node, config.place.capacity, config.managed, staging);
   if (reclaim == nullptr) return false;
   config.hooks = reclaim->hooks();

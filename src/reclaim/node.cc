@@ -55,8 +55,8 @@ void Workbench::abandon_reads() {
   nr_reads.store(0);
 }
 
-bool NodeReclaim::init(Pages capacity, char* staging, const ReclaimPolicy& policy, Shards& shards, SwapFiles& files,
-                       ReclaimCounters& counters) {
+bool NodeReclaim::init(Pages capacity, StagingPlace staging, const ReclaimPolicy& policy, Shards& shards,
+                       SwapFiles& files, ReclaimCounters& counters) {
   staging_ = staging;
   policy_ = policy;
   shards_ = &shards;
@@ -272,10 +272,10 @@ bool NodeReclaim::arm(uint32_t pageblock) {
   if (is_armed(pageblock)) return true;
   char* staging = staging_address(first);
   // Somebody else's mapping may be there, another copy of weir's: then these pages stay where they are.
-  if (!os::vm_map_new(staging, bytes)) return false;
+  if (!(staging_.bare ? os::vm_map_new(staging, bytes) : os::vm_commit(staging, bytes))) return false;
   os::vm_huge_pages(staging, bytes, false);
   if (!register_pageblock(pageblock)) {
-    os::vm_unmap(staging, bytes);
+    if (staging_.bare) os::vm_unmap(staging, bytes);
     return false;
   }
   armed_[pageblock / 64].fetch_or(uint64_t{1} << (pageblock % 64));

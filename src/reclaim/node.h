@@ -102,12 +102,18 @@ struct ScanControl {
   Pages reclaimed{};
 };
 
+// Where a node's staging addresses begin, as many as its arena has. Bare ones are not mapped before they are used, as
+// ArenaPlace::bare; the others are reserved.
+struct StagingPlace {
+  char* memory = nullptr;
+  bool bare = false;
+};
+
 class NodeReclaim {
  public:
   NodeReclaim() : lists_mutex_(LockRank::kLru) {}
-  // `staging`: where this node's staging addresses begin, kept free.
-  [[nodiscard]] bool init(Pages capacity, char* staging, const ReclaimPolicy& policy, Shards& shards, SwapFiles& files,
-                          ReclaimCounters& counters);
+  [[nodiscard]] bool init(Pages capacity, StagingPlace staging, const ReclaimPolicy& policy, Shards& shards,
+                          SwapFiles& files, ReclaimCounters& counters);
   // The zone calls back through these from its first page on.
   ZoneHooks hooks();
   void set_zone(Zone& zone) { zone_ = &zone; }
@@ -127,7 +133,7 @@ class NodeReclaim {
   void activate(ClusterId c, uint64_t page);
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
-  char* staging_address(Pfn pfn) const { return staging_ + (size_t{pfn} << kPageShift); }
+  char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).
@@ -226,7 +232,7 @@ class NodeReclaim {
 
   Zone* zone_ = nullptr;
   ClusterMap map_;
-  char* staging_ = nullptr;
+  StagingPlace staging_;
   ReclaimPolicy policy_;
   Shards* shards_ = nullptr;
   SwapFiles* files_ = nullptr;

@@ -57,7 +57,7 @@ bool Reclaimer::init(const Options& options, FaultStory story) {
   return true;
 }
 
-NodeReclaim* Reclaimer::add_node(NodeId node, Pages capacity, Pages managed, char* staging) {
+NodeReclaim* Reclaimer::add_node(NodeId node, Pages capacity, Pages managed, StagingPlace staging) {
   auto* made = map_new<NodeReclaim>();
   if (made == nullptr) return nullptr;
   ReclaimPolicy policy = policy_;

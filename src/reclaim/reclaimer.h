@@ -44,8 +44,8 @@ class Reclaimer {
   // Takes the options of a limit; no thread yet. False: there is no limit after all.
   [[nodiscard]] bool init(const Options& options, FaultStory story);
   Pages limit() const { return limit_; }
-  // Makes the reclaimer of a node, before its zone. `staging`: see NodeReclaim::init. Null: no memory.
-  [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, char* staging);
+  // Makes the reclaimer of a node, before its zone. Null: no memory.
+  [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, StagingPlace staging);
   // Starts weir's threads and waits until they are ready; the mode is known then. From a thread of the program.
   void start();
   Mode mode() const { return mode_.load(std::memory_order_acquire); }

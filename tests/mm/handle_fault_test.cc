@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <string>
@@ -42,7 +43,16 @@ class HandleFault : public testing::Test {
   char* page(size_t i) const { return p_[i / kBlockPages] + i % kBlockPages * kPageSize; }
   Pfn pfn(size_t i) { return a_.zone().pfn_of(page(i)); }
   Cluster& cluster(size_t i) { return a_.node().cluster(cluster_of(pfn(i))); }
-  SwapEntry entry(size_t i) { return a_.node().entry(pfn(i)); }
+  // Entries belong to who has the page's busy bit.
+  SwapEntry entry(size_t i) {
+    NodeReclaim& node = a_.node();
+    const ClusterId c = cluster_of(pfn(i));
+    const uint64_t page = page_bit(pfn(i));
+    while (node.claim(c, page) == 0) sched_yield();
+    const SwapEntry entry = node.entry(pfn(i));
+    node.release(c, page);
+    return entry;
+  }
   bool is_standby(size_t i) { return (cluster(i).standby.load() & page_bit(pfn(i))) != 0; }
   bool is_swapped(size_t i) { return (cluster(i).swapped.load() & page_bit(pfn(i))) != 0; }
   bool is_counted(size_t i) { return (a_.zone().resident_mask(cluster_of(pfn(i))) & page_bit(pfn(i))) != 0; }
