@@ -146,8 +146,9 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
   return true;
 }
 
-// The staging addresses of a bare arena mirror it at this distance, in the same stretch of address space that the kernel
-// puts nothing into by itself. For another arena they are reserved, as it was: what is free beside it may not stay so.
+// The staging addresses of a bare arena mirror it at this distance, in the same stretch of address space that the
+// kernel puts nothing into by itself. For another arena they are reserved, as it was: what is free beside it may not
+// stay so.
 constexpr size_t kStagingDistance = size_t{1} << 44;
 constexpr uintptr_t kStagingEnd = uintptr_t{0x5000} << 32;
 

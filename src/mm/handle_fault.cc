@@ -62,8 +62,13 @@ unsigned window_of(const Fault& f, Workbench::Stream& stream, unsigned most) {
   return stream.window;
 }
 
-// Fills claimed pages from `content`; with `protect`, writes to them will be seen. Returns how many are there now.
-unsigned fill(const Fault& f, unsigned first, const char* content, unsigned pages, bool protect) {
+struct Filled {
+  unsigned pages;     // how many are there now
+  bool there_before;  // the first one was, with the content that it has; it is not protected
+};
+
+// Fills claimed pages from `content`; with `protect`, writes to them will be seen.
+Filled fill(const Fault& f, unsigned first, const char* content, unsigned pages, bool protect) {
   int error = 0;
   const int uffd = f.node.uffd_of(f.c);
   char* const address = f.address() + first * kPageSize;
@@ -71,14 +76,12 @@ unsigned fill(const Fault& f, unsigned first, const char* content, unsigned page
   // The program divided its memory (mprotect): the page alone lies in one mapping.
   if (done == 0 && error == ENOENT && pages > 1)
     done = os::uffd_copy(uffd, address, content, kPageSize, protect, error);
+  if (done >= kPageSize) return {static_cast<unsigned>(done >> kPageShift), false};
+  // A page that could not be taken away may still be protected.
+  static_cast<void>(os::uffd_write_protect(uffd, address, kPageSize, false));
+  os::uffd_wake(uffd, address, kPageSize);
   // A page that is there already was filled for another thread's fault on it.
-  if (done == 0 && error == EEXIST) done = kPageSize;
-  if (done < kPageSize || error == EEXIST) {
-    // A page that could not be taken away may still be protected.
-    static_cast<void>(os::uffd_write_protect(uffd, address, kPageSize, false));
-    os::uffd_wake(uffd, address, kPageSize);
-  }
-  return static_cast<unsigned>(done >> kPageShift);
+  return {error == EEXIST ? 1u : 0u, error == EEXIST};
 }
 
 // After pages came back: they age from now on.
@@ -89,7 +92,7 @@ void finish(const Fault& f, uint64_t claimed) {
 
 void fill_standby(const Fault& f) {
   f.reclaimer.make_room(f.node, Pages(1), f.bench);
-  if (fill(f, 0, f.node.staging_address(f.pfn), 1, false) != 0) {
+  if (fill(f, 0, f.node.staging_address(f.pfn), 1, false).pages != 0) {
     f.node.leave_standby(f.c, f.bit);
     f.node.activate(f.c, f.bit);
     count(f.node.counters().pgfault_standby);
@@ -140,7 +143,7 @@ void fill_zero(const Fault& f) {
   f.reclaimer.make_room(f.node, Pages(pages_in(pages & ~f.node.zone().resident_mask(f.c))), f.bench);
   const bool owned = (f.cluster.allocated.load() & f.bit) != 0;
   const uint64_t charged = owned ? f.node.zone().charge(f.c, pages) : 0;
-  const unsigned filled = fill(f, 0, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)), false);
+  const unsigned filled = fill(f, 0, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)), false).pages;
   const uint64_t missing = pages & ~run_from(pages, f.index, filled);
   f.node.zone().uncharge(f.c, charged & missing);
   // The program dropped what it had (MADV_DONTNEED).
@@ -198,15 +201,18 @@ uint64_t copies_to_keep(const Fault& f, uint64_t pages, bool active) {
   return f.touch == Touch::kRead && !active ? pages : pages & ~f.bit;
 }
 
-// Fills the claimed pages; those in `keep` are write-protected. Returns those that are there now.
-uint64_t fill_back(const Fault& f, uint64_t pages, uint64_t keep, const char* content) {
+// Fills the claimed pages; those in `keep` are write-protected, as far as they remain in it. Returns those that are
+// there now.
+uint64_t fill_back(const Fault& f, uint64_t pages, uint64_t& keep, const char* content) {
   const unsigned all = static_cast<unsigned>(pages_in(pages));
-  unsigned filled = 0;
-  if ((keep & f.bit) != 0 || keep == 0) {
-    filled = fill(f, 0, content, all, keep != 0);
-  } else {
-    filled = fill(f, 0, content, 1, false);
-    if (filled != 0 && all > 1) filled += fill(f, 1, content + kPageSize, all - 1, true);
+  const bool together = (keep & f.bit) != 0 || keep == 0;
+  const Filled first = fill(f, 0, content, together ? all : 1, together && keep != 0);
+  if (first.there_before) keep &= ~f.bit;
+  unsigned filled = first.pages;
+  if (!together && filled != 0 && all > 1) {
+    const Filled rest = fill(f, 1, content + kPageSize, all - 1, true);
+    if (rest.there_before) keep &= ~(f.bit << 1);
+    filled += rest.pages;
   }
   return filled == 0 ? 0 : run_from(pages, f.index, filled);
 }
@@ -218,7 +224,7 @@ void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* con
   const uint64_t there = run_from(pages, f.index, loaded);
   const uint64_t charged = f.node.zone().charge(f.c, there);
   const bool active = f.node.refaults_soon(f.pfn);
-  const uint64_t keep = copies_to_keep(f, there, active);
+  uint64_t keep = copies_to_keep(f, there, active);
   const uint64_t back = fill_back(f, there, keep, content);
   const unsigned filled = static_cast<unsigned>(pages_in(back));
   f.node.zone().uncharge(f.c, charged & ~back);

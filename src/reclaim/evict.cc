@@ -111,7 +111,7 @@ uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
   uint64_t stay = 0;
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
     stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run.first, run.end);
-  uint64_t there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages;
+  uint64_t there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages & ~stay;
   const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
   if (unclear != 0 && shards_->move && os::vm_system_swaps()) there |= find_swapped(c, unclear);
   if (stay != 0) {

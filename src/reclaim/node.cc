@@ -176,10 +176,11 @@ void NodeReclaim::list_present(ClusterId c) {
 
 void NodeReclaim::leave_standby(ClusterId c, uint64_t pages) {
   const int64_t count = std::popcount(pages);
+  // In this order: a child of a fork in between must not lose sight of the memory there.
+  map_[c].garbage.fetch_or(pages);
   map_[c].standby.fetch_and(~pages);
   if (std::atomic<uint64_t>& rejected = map_.more(c).rejected; rejected.load(std::memory_order_relaxed) != 0)
     rejected.fetch_and(~pages, std::memory_order_relaxed);
-  map_[c].garbage.fetch_or(pages);
   nr_standby_.fetch_sub(static_cast<uint64_t>(count), std::memory_order_relaxed);
   zone_->add_outside(count);
 }
@@ -355,7 +356,10 @@ void NodeReclaim::settle(ClusterId c, uint64_t present) {
   map_.more(c).clean.store(0);
   if (busy == 0) return;
   const uint64_t there = present & busy;
-  cluster.standby.fetch_and(~there);
+  // What a page was copied from is still at its staging address.
+  const uint64_t copied = cluster.standby.load() & there;
+  cluster.standby.fetch_and(~copied);
+  cluster.garbage.fetch_or(copied);
   cluster.swapped.fetch_and(~there);
   for (uint64_t left = there; left != 0; left &= left - 1)
     map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))) = SwapEntry();
@@ -375,7 +379,7 @@ void NodeReclaim::undo_stray_touches(ClusterId c, uint64_t present) {
 }
 
 bool NodeReclaim::after_fork_in_child(Fork kind) {
-  uint64_t standby = 0, swapped = 0;
+  uint64_t standby = 0, swapped = 0, garbage = 0;
   const uint32_t end = static_cast<uint32_t>(zone_->accessible_estimate().v / kPageblockPages);
   for (uint32_t block = 0; block < end; ++block) {
     if (!is_armed(block)) continue;
@@ -389,10 +393,14 @@ bool NodeReclaim::after_fork_in_child(Fork kind) {
       undo_stray_touches(c, present[c - first]);
       standby += static_cast<uint64_t>(std::popcount(map_[c].standby.load()));
       swapped += static_cast<uint64_t>(std::popcount(map_[c].swapped.load()));
+      garbage += static_cast<uint64_t>(std::popcount(map_[c].garbage.load()));
     }
   }
   nr_standby_.store(standby);
   nr_swapped_.store(swapped);
+  const uint64_t pool = policy_.zswap ? pool_.pool_pages().v : 0;
+  pool_counted_.store(pool, std::memory_order_relaxed);
+  zone_->set_outside(Pages(garbage + pool));
   return true;
 }
 

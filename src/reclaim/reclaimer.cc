@@ -20,9 +20,6 @@ namespace {
 
 // With more handlers than processors they only wait for each other; eight serve two million faults a second.
 constexpr unsigned kMostDefaultHandlers = 8;
-// Pages that are read back from a file do not keep their slots yet: with forks a grandchild was seen to read an older
-// content of a page (one run in three of tests/limit/fork_chain deep). Off, every page that leaves is written.
-constexpr bool kKeepCopies = false;
 // What weir opens in the child of a fork: userfaultfds, swap files, rings; with room to spare.
 constexpr uint64_t kDescriptorsOfChild = 128;
 
@@ -86,7 +83,7 @@ int Reclaimer::open_shards() {
     const int fd = os::uffd_open(held_.device, features);
     if (fd < 0) return shards_.count == 0 ? fd : 0;
     shards_.move = features.move;
-    shards_.write_protect = kKeepCopies && features.write_protect;
+    shards_.write_protect = features.write_protect;
     if (!features.move && !(options_->swap_without_move && features.write_protect)) {
       os::close_descriptor(fd);
       return -EOPNOTSUPP;

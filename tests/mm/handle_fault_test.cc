@@ -190,6 +190,27 @@ TEST_F(Standby, ATouchBringsThePageBackActive) {
   expect_whole();
 }
 
+// The process forks while a handler is filling a page from Standby: the program has the page already and has written to
+// it, the page's state is still the old one. The memory that it was filled from must be known to be of no use: else it
+// would be taken for the page's content when the page leaves again.
+TEST_F(Standby, AChildForkedWhileAPageComesBackKnowsTheCopyIsOld) {
+  ASSERT_TRUE(squeeze(a_, Pages(kDataPages + 64), [&] { return a_.node().standby().v >= kDataPages / 4; }));
+  size_t one = 0;
+  while (!is_standby(one)) ++one;
+  const uint64_t bit = page_bit(pfn(one));
+  EXPECT_TRUE(is_intact(one));
+  const StandStill still(a_.reclaimer());
+  const Pages total = a_.zone().total();
+  ASSERT_EQ(cluster(one).garbage.fetch_and(~bit) & bit, bit);
+  cluster(one).standby.fetch_or(bit);
+  cluster(one).busy.fetch_or(bit);
+  ASSERT_TRUE(a_.node().after_fork_in_child(NodeReclaim::Fork::kNothingAway));
+  EXPECT_EQ(cluster(one).busy.load(), 0u);
+  EXPECT_FALSE(is_standby(one));
+  EXPECT_EQ(cluster(one).garbage.load() & bit, bit);
+  EXPECT_EQ(a_.zone().total(), total);
+}
+
 // -- compressed memory -----------------------------------------------------------------------------------------------
 
 class Zswap : public HandleFault {};
