@@ -17,6 +17,10 @@
 #include "os/proc.h"
 #include "os/vm.h"
 
+// What pthread_atfork comes to; as a function it is one page of code more that every program touches when it starts.
+extern "C" int __register_atfork(void (*prepare)(), void (*in_parent)(), void (*in_child)(), void* dso);
+extern "C" __attribute__((visibility("hidden"))) void* __dso_handle;
+
 // What the C library exports for walking its streams, and has no header for.
 extern "C" {
 using StreamIterator = struct _IO_FILE*;
@@ -156,7 +160,7 @@ void in_child() {
 __attribute__((constructor(101))) void at_load() {
   // Now rather than at the first allocation: a program may forbid itself to open files before that.
   process_start();
-  pthread_atfork(prepare, in_parent, in_child);
+  __register_atfork(prepare, in_parent, in_child, &__dso_handle);
   decay_allow_threads();
   start_reclaim();
 }

@@ -61,7 +61,7 @@ static_assert(bytes_for(1) <= StatsPage::kBytesOfOneNode);
 void StatsPage::map(unsigned nr_nodes, bool as_file, void* room) {
   nr_nodes_ = nr_nodes;
   bytes_ = bytes_for(nr_nodes);
-  start_ns_ = os::now_ns();
+  start_ns_ = os::now_ns_once();
   void* memory = as_file ? os::map_memfd(WEIR_STATS_NAME, bytes_, nullptr, fd_) : nullptr;
   is_file_ = memory != nullptr;
   if (memory == nullptr && bytes_ <= kBytesOfOneNode) memory = room;

@@ -5,7 +5,6 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <string_view>
 
 #include "os/file.h"
@@ -21,10 +20,13 @@ namespace {
 
 constexpr long kMpolMemsAllowed = 4;  // MPOL_F_MEMS_ALLOWED of linux/mempolicy.h
 
+// By hand: the C library's string functions are pages of code that starting a program need not touch.
 const char* find_in(char* const* environment, std::string_view name) {
   for (; *environment != nullptr; ++environment) {
     const char* entry = *environment;
-    if (strncmp(entry, name.data(), name.size()) == 0 && entry[name.size()] == '=') return entry + name.size() + 1;
+    size_t same = 0;
+    while (same < name.size() && entry[same] == name[same]) ++same;
+    if (same == name.size() && entry[same] == '=') return entry + same + 1;
   }
   return nullptr;
 }
@@ -66,7 +68,7 @@ bool is_secure_process() {
   return getauxval(AT_SECURE) != 0;
 }
 
-const char* secure_env(const char* name) {
+const char* secure_env(std::string_view name) {
   const int saved_errno = errno;  // getauxval sets it where an entry is missing
   const bool secure = is_secure_process();
   errno = saved_errno;

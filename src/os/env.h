@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "base/units.h"
 
@@ -13,7 +14,7 @@ namespace weir::os {
 // The value of an environment variable, or null when it is not set or the program runs with more rights than its caller
 // (setuid, file capabilities). Works before the C library has its own `environ`, which it sets in its constructor: a
 // library that is initialized first (-z initfirst) and an IFUNC resolver that allocates run before that.
-[[nodiscard]] const char* secure_env(const char* name);
+[[nodiscard]] const char* secure_env(std::string_view name);
 
 // True when the program runs with more rights than its caller, so that the environment must not be trusted.
 [[nodiscard]] bool is_secure_process();

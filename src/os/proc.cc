@@ -51,10 +51,14 @@ size_t soft_limit(int resource) {
   return limit.rlim_cur;
 }
 
+uint64_t as_ns(const struct timespec& time) {
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000u + static_cast<uint64_t>(time.tv_nsec);
+}
+
 uint64_t clock_ns(clockid_t clock) {
   struct timespec now;
   clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000u + static_cast<uint64_t>(now.tv_nsec);
+  return as_ns(now);
 }
 
 }  // namespace
@@ -65,6 +69,12 @@ uint64_t now_ms() {
 
 uint64_t now_ns() {
   return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t now_ns_once() {
+  struct timespec now = {};
+  syscall6(SYS_clock_gettime, CLOCK_MONOTONIC, as_arg(&now));
+  return as_ns(now);
 }
 
 unsigned current_cpu() {

@@ -11,6 +11,8 @@ namespace weir::os {
 uint64_t now_ms();
 // Nanoseconds of the same clock, exact.
 uint64_t now_ns();
+// The same by a system call, for who asks once: a program's first use of the C library's clock is two page faults.
+uint64_t now_ns_once();
 // The processor this thread runs on, now. Through the rseq area where glibc registered it, else getcpu.
 unsigned current_cpu();
 // Soft limits in bytes; SIZE_MAX when unlimited.

@@ -139,7 +139,7 @@ void raise_event(int fd) {
 }
 
 void clear_event(int fd) {
-  uint64_t count;
+  uint64_t count = 0;
   syscall6(SYS_read, fd, as_arg(&count), sizeof(count));
 }
 

@@ -36,6 +36,10 @@ inline long syscall6(long n, long a = 0, long b = 0, long c = 0, long d = 0, lon
 #error "weir needs x86-64 or arm64"
 #endif
 
+// Also for memory that the call fills: behind a pointer to const the compiler takes it for read.
+inline long as_arg(void* p) {
+  return reinterpret_cast<long>(p);
+}
 inline long as_arg(const void* p) {
   return reinterpret_cast<long>(p);
 }

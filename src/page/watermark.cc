@@ -10,8 +10,11 @@ uint64_t integer_sqrt(uint64_t n) {
   return root;
 }
 
-// Without overflow for any page counts that an address space can hold.
+// Without overflow for any page counts that an address space can hold. The division of 128 bits is a page of code that
+// starting a program need not touch.
 uint64_t scale(uint64_t value, uint64_t numerator, uint64_t denominator) {
+  uint64_t product;
+  if (!__builtin_mul_overflow(value, numerator, &product)) return product / denominator;
   return static_cast<uint64_t>(static_cast<unsigned __int128>(value) * numerator / denominator);
 }
 

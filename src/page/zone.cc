@@ -191,13 +191,13 @@ size_t Zone::clear_resident(Pfn first, Pages count) {
 
 uint64_t Zone::charge(uint32_t cluster, uint64_t pages) {
   const uint64_t changed = ~__atomic_fetch_or(&arena_.residency()[cluster], pages, __ATOMIC_RELAXED) & pages;
-  resident_.fetch_add(static_cast<uint64_t>(std::popcount(changed)), std::memory_order_relaxed);
+  resident_.fetch_add(uint64_t{bitmap::weight(changed)}, std::memory_order_relaxed);
   return changed;
 }
 
 uint64_t Zone::uncharge(uint32_t cluster, uint64_t pages) {
   const uint64_t changed = __atomic_fetch_and(&arena_.residency()[cluster], ~pages, __ATOMIC_RELAXED) & pages;
-  resident_.fetch_sub(static_cast<uint64_t>(std::popcount(changed)), std::memory_order_relaxed);
+  resident_.fetch_sub(uint64_t{bitmap::weight(changed)}, std::memory_order_relaxed);
   return changed;
 }
 

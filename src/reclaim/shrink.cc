@@ -17,8 +17,10 @@ constexpr uint64_t kPoolFullPercent = 90;
 
 }  // namespace
 
+// A share of what pages in use can have: what the pool takes has no second chance to give.
 Pages NodeReclaim::standby_target() const {
-  return Pages(zone_->managed().v * policy_.standby_percent / 100);
+  const uint64_t managed = zone_->managed().v, pool = policy_.zswap ? pool_.pool_pages().v : 0;
+  return Pages((managed > pool ? managed - pool : 0) * policy_.standby_percent / 100);
 }
 
 bool NodeReclaim::wants_standby_out(const ScanControl& sc) const {

@@ -157,7 +157,7 @@ void read_as_one_node(Topology& topology) {
   WEIR_CHECK(finished);
 }
 
-bool is_one_node(const char* root) {
+bool is_one_node(std::string_view root) {
   char text[64];  // a list that is longer names more than one
   Line path;
   path.text(root).text("/devices/system/node/online").text(std::string_view("\0", 1));

@@ -3,6 +3,8 @@
 // Invariants: whatever stands in the files, the result is a finished topology.
 #pragma once
 
+#include <string_view>
+
 #include "topology/topology.h"
 
 namespace weir {
@@ -19,6 +21,6 @@ void read_sysfs(Topology& topology, const char* root = "/sys");
 void read_as_one_node(Topology& topology);
 
 // True when the kernel says that one node is online: three system calls, where a whole tree takes twenty and more.
-[[nodiscard]] bool is_one_node(const char* root = "/sys");
+[[nodiscard]] bool is_one_node(std::string_view root = "/sys");
 
 }  // namespace weir

@@ -14,7 +14,8 @@ bool Topology::find_os_index(unsigned os_index, NodeId& id) const {
 }
 
 void Topology::clear() {
-  // Only what is in use, so that clearing an empty one touches a single page.
+  // Only what is in use, so that clearing an empty one touches nothing.
+  if (nr_nodes + nr_cpus + nr_nodes_ignored + zonelist_length == 0) return;
   for (unsigned i = 0; i < nr_nodes; ++i) nodes[i] = {};
   if (nr_cpus != 0) memset(cpu_entries, 0, sizeof(cpu_entries));
   nr_nodes = nr_cpus = nr_nodes_ignored = zonelist_length = 0;

@@ -40,6 +40,19 @@ TEST(Bitmap, LowMask) {
   EXPECT_EQ(bitmap::low_mask(200), ~uint64_t{0});
 }
 
+TEST(Bitmap, WeightCountsSetBits) {
+  EXPECT_EQ(bitmap::weight(0), 0u);
+  EXPECT_EQ(bitmap::weight(~uint64_t{0}), bitmap::kWordBits);
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 1000; ++i) {
+    const uint64_t word = random() & random();
+    unsigned bits = 0;
+    for (size_t b = 0; b < bitmap::kWordBits; ++b) bits += word >> b & 1;
+    ASSERT_EQ(bitmap::weight(word), bits) << word;
+    ASSERT_EQ(bitmap::weight(uint64_t{1} << (word % bitmap::kWordBits)), 1u);
+  }
+}
+
 TEST(Bitmap, SetAndClearOneBitLeaveTheOthers) {
   uint64_t words[2] = {};
   bitmap::set(words, 64);

@@ -202,7 +202,7 @@ TEST(Options, AcceptedForms) {
   EXPECT_EQ(accepted("zswap_compressor"), "lz4|zstd");
   EXPECT_EQ(accepted("limit"), "a size 1M..16T (bytes, or with K, M, G, T), 0 (none) or cgroup");
   EXPECT_EQ(accepted("swap"), "the path of a directory, file or block device, at most 511 bytes, or none");
-  EXPECT_EQ(accepted("standby_percent"), "a whole number 0..50 (% of the limit)");
+  EXPECT_EQ(accepted("standby_percent"), "a whole number 0..50 (% of what the compressed pool leaves of the limit)");
   EXPECT_EQ(accepted("arena_size"), "a size 64M..16T (bytes, or with K, M, G, T)");
   EXPECT_EQ(accepted("decay_ms"), "a time 0..86400000 (ms, or with s, m, h; -1: never)");
 }
