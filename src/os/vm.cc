@@ -35,8 +35,8 @@ bool advise(void* address, size_t bytes, int advice) {
 
 }  // namespace
 
-void* vm_reserve(size_t bytes) {
-  return map(nullptr, bytes, PROT_NONE, kAnonymous);
+void* vm_reserve(size_t bytes, void* wish) {
+  return map(wish, bytes, PROT_NONE, kAnonymous);
 }
 
 void* vm_map(size_t bytes) {

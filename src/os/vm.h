@@ -8,8 +8,9 @@
 
 namespace weir::os {
 
-// Reserves `bytes` of inaccessible address space wherever the kernel likes; null when there is none.
-[[nodiscard]] void* vm_reserve(size_t bytes);
+// Reserves `bytes` of inaccessible address space, at `wish` if nothing is there, else wherever the kernel likes; null
+// when there is none.
+[[nodiscard]] void* vm_reserve(size_t bytes, void* wish = nullptr);
 // Maps readable and writable zero pages at exactly `address`; false (and nothing changed) when something is there.
 [[nodiscard]] bool vm_map_new(void* address, size_t bytes);
 // Maps `bytes` readable and writable, wherever; null on failure.

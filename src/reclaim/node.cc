@@ -24,6 +24,15 @@ void for_clusters(Pfn first, Pages count, Visit visit) {
   }
 }
 
+// The compressed pool of a bare arena lies in the 4 TiB above all arenas and staging addresses, so that what the limit
+// is on can be told from the program's own memory in /proc/PID/smaps. Programs begin at 0x5555..., and the kernel puts
+// nothing below them. Where something lies there nevertheless, the pool is wherever the kernel likes.
+void* pool_wish(StagingPlace staging) {
+  constexpr uintptr_t kPoolsBegin = uintptr_t{0x5000} << 32, kPoolsSpan = uintptr_t{1} << 42;
+  if (!staging.bare) return nullptr;
+  return reinterpret_cast<void*>(kPoolsBegin + reinterpret_cast<uintptr_t>(staging.memory) % kPoolsSpan);
+}
+
 }  // namespace
 
 bool Workbench::init(Codec codec) {
@@ -66,7 +75,8 @@ bool NodeReclaim::init(Pages capacity, StagingPlace staging, const ReclaimPolicy
   armed_ = static_cast<std::atomic<uint64_t>*>(os::vm_map(align_up(nr_pageblocks_ / 8 + 8, kPageSize)));
   if (armed_ == nullptr || !map_.init(capacity)) return false;
   // Room for as much again as slabs that are not full may take.
-  if (policy.zswap && !pool_.init(align_up(2 * bytes_of(policy.zswap_max), kPageSize), policy.codec)) return false;
+  const size_t room = align_up(2 * bytes_of(policy.zswap_max), kPageSize);
+  if (policy.zswap && !pool_.init(room, policy.codec, pool_wish(staging))) return false;
   pool_.set_max_pages(policy.zswap_max);
   return true;
 }

@@ -17,9 +17,9 @@ void add_relaxed(std::atomic<uint64_t>& counter, uint64_t change) {
 
 }  // namespace
 
-bool ZswapPool::init(size_t address_space, Codec codec) {
+bool ZswapPool::init(size_t address_space, Codec codec, void* wish) {
   codec_ = codec;
-  return slabs_.init(address_space);
+  return slabs_.init(address_space, wish);
 }
 
 void ZswapPool::destroy() {

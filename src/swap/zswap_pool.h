@@ -45,9 +45,10 @@ class ZswapPool {
   ZswapPool(const ZswapPool&) = delete;
   ZswapPool& operator=(const ZswapPool&) = delete;
 
-  // Reserves address space; memory comes and goes with use. 7/8 of what may be swapped out is always enough, and twice
-  // that leaves room for slabs that are not full. Compressors must be of the same codec.
-  [[nodiscard]] bool init(size_t address_space, Codec codec);
+  // Reserves address space, at `wish` where that is free; memory comes and goes with use. 7/8 of what may be swapped
+  // out is always enough, and twice that leaves room for slabs that are not full. Compressors must be of the same
+  // codec.
+  [[nodiscard]] bool init(size_t address_space, Codec codec, void* wish = nullptr);
   // Nobody may use the pool any more.
   void destroy();
 

@@ -40,12 +40,12 @@ uint32_t SlabSet::next(uint32_t from) const {
                        : static_cast<uint32_t>(word * 64) + static_cast<uint32_t>(std::countr_zero(words_[word]));
 }
 
-bool Slabs::init(size_t bytes) {
+bool Slabs::init(size_t bytes, void* wish) {
   // A handle has room for 2^47 bytes, as much as there is.
   const size_t slabs = bytes / kSlabBytes;
   if (slabs == 0 || slabs >= kNone) return false;
   capacity_ = static_cast<uint32_t>(slabs);
-  memory_ = static_cast<char*>(os::vm_reserve(slabs * kSlabBytes));
+  memory_ = static_cast<char*>(os::vm_reserve(slabs * kSlabBytes, wish));
   slabs_ = static_cast<Slab*>(os::vm_reserve(slabs * sizeof(Slab)));
   const bool sets = empty_.init(capacity_) && fresh_.init(capacity_) && isolated_.init(capacity_);
   if (memory_ == nullptr || slabs_ == nullptr || !sets) {

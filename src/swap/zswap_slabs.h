@@ -52,8 +52,8 @@ class Slabs {
  public:
   static constexpr size_t kNoPlace = ~size_t{0};
 
-  // Reserves `bytes` of address space, and what is needed for tables.
-  [[nodiscard]] bool init(size_t bytes);
+  // Reserves `bytes` of address space, at `wish` where that is free, and what is needed for tables.
+  [[nodiscard]] bool init(size_t bytes, void* wish = nullptr);
   void destroy();
 
   // A place for `bytes` (1..kMaxSlot), relative to memory(). kNoPlace when that would take more than `limit` resident

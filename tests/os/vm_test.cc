@@ -42,6 +42,16 @@ TEST_F(VmDeathTest, ReservedSpaceIsInaccessibleUntilCommitted) {
   vm_unmap(const_cast<char*>(p), kBytes);
 }
 
+TEST_F(VmTest, ReservesWhereWishedUnlessSomethingIsThere) {
+  char* wish = free_address(kBytes);
+  EXPECT_EQ(vm_reserve(kBytes, wish), wish);
+  void* other = vm_reserve(kBytes, wish);
+  ASSERT_NE(other, nullptr);
+  EXPECT_NE(other, wish);
+  vm_unmap(wish, kBytes);
+  vm_unmap(other, kBytes);
+}
+
 TEST_F(VmTest, ImpossibleSizesFail) {
   EXPECT_EQ(vm_reserve(SIZE_MAX & ~(kPageSize - 1)), nullptr);
   EXPECT_EQ(vm_map(size_t{1} << 62), nullptr);

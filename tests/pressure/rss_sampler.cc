@@ -2,10 +2,11 @@
 //
 //   rss_sampler [--count anon|heap] [--every-ms N] [--baseline BYTES] [--tree] PID [LIMIT]
 //
-//   --count anon   resident anonymous memory of the process: weir's heap and compressed pool, but also stacks, data
-//                  segments and what the program maps itself (default)
-//   --count heap   resident memory of the mappings where weir places arenas; for programs that map much themselves.
-//                  The compressed pool lies elsewhere and is not in it
+//   --count anon   resident anonymous memory of the process: what heap counts, but also stacks, data segments and what
+//                  the program maps itself (default)
+//   --count heap   resident memory of the mappings where weir places arenas, staging addresses and compressed pools:
+//                  what the limit is on, and 1.3% of bookkeeping. With a LIMIT, the process is stopped for a moment
+//                  when it seems to be over it, and looked at again
 //   --baseline     bytes that are not weir's, subtracted from each value
 //   --tree         the process and its descendants, each compared with the limit by itself; reported is the largest
 //   LIMIT          bytes; more than 5% and more than 8 MiB above it at any sample is too much
@@ -13,6 +14,7 @@
 // Ends when PID does and prints `peak=BYTES pid=PID samples=N longest_gap_ms=N limit=BYTES over=0|1`. Exit status: 0
 // within the limit, 1 over it, 2 the process was never seen alive, 64 usage.
 #include <dirent.h>
+#include <signal.h>
 
 #include <cerrno>
 #include <cinttypes>
@@ -21,13 +23,21 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <map>
 #include <set>
 #include <string>
 
 namespace {
 
-// Where src/page/arena.cc places bare arenas: below every mapping that the kernel chooses an address for.
-constexpr uint64_t kArenasBegin = 0x200000000000, kArenasEnd = 0x500000000000;
+// Where src/page/arena.cc places bare arenas and src/reclaim/node.cc compressed pools: below every mapping that the
+// kernel chooses an address for.
+constexpr uint64_t kHeapBegin = 0x200000000000, kHeapEnd = 0x540000000000;
+constexpr uint64_t kPoolsBegin = 0x500000000000;
+// An arena's first address, its part of the address space, and how far below or above its staging addresses are.
+constexpr uint64_t kArenaGrain = uint64_t{1} << 30, kArenaSpan = uint64_t{1} << 40;
+constexpr uint64_t kStagingDistance = uint64_t{1} << 44;
+// A stopped process changes nothing, once all its threads have noticed.
+constexpr int kMostLooks = 100;
 // What a limit allows: 5% or 8 MiB, whichever is more.
 constexpr uint64_t kAllowedExtra = uint64_t{8} << 20, kAllowedPart = 20;
 
@@ -127,24 +137,65 @@ uint64_t anonymous_bytes(int pid) {
   return kib_after(read_file(proc(pid, "status")), "\nRssAnon:");
 }
 
-// The sum of Rss over the mappings in the arenas' part of the address space.
-uint64_t heap_bytes(int pid) {
+// Where each mapping in that part of the address space begins, and its resident bytes.
+using Mappings = std::map<uint64_t, uint64_t>;
+
+Mappings mappings_of(int pid) {
+  Mappings found;
   FILE* file = fopen(proc(pid, "smaps").c_str(), "re");
-  if (file == nullptr) return 0;
-  uint64_t sum = 0;
-  bool ours = false;
+  if (file == nullptr) return found;
+  uint64_t here = 0;
   char line[4096];
   while (fgets(line, sizeof(line), file) != nullptr) {
     uint64_t begin, end, kib;
     if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &begin, &end) == 2) {
-      ours = begin >= kArenasBegin && end <= kArenasEnd;
-      if (begin >= kArenasEnd) break;  // sorted by address
-    } else if (ours && sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1) {
-      sum += kib << 10;
+      if (begin >= kHeapEnd) break;  // sorted by address
+      here = begin >= kHeapBegin && end <= kHeapEnd ? begin : 0;
+    } else if (here != 0 && sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1) {
+      found[here] = kib << 10;
     }
   }
   fclose(file);
+  return found;
+}
+
+// node scatters pages of its own all over that part. An arena of one node is told by its bookkeeping, which begins
+// where its address space of 1 TiB ends; 0: there is none, or several nodes.
+uint64_t arena_in(const Mappings& mappings) {
+  for (const auto& [begin, bytes] : mappings)
+    if (begin % kArenaGrain == 0 && mappings.count(begin + kArenaSpan) != 0) return begin;
+  return 0;
+}
+
+bool lies_within(uint64_t address, uint64_t begin, uint64_t bytes) {
+  return address >= begin && address - begin < bytes;
+}
+
+uint64_t heap_bytes(int pid) {
+  const Mappings mappings = mappings_of(pid);
+  const uint64_t arena = arena_in(mappings);
+  uint64_t sum = 0;
+  for (const auto& [begin, bytes] : mappings) {
+    const bool staging = lies_within(begin, arena + kStagingDistance, kArenaSpan) ||
+                         lies_within(begin + kStagingDistance, arena, kArenaSpan);
+    if (arena == 0 || staging || lies_within(begin, arena, 2 * kArenaSpan) || begin >= kPoolsBegin) sum += bytes;
+  }
   return sum;
+}
+
+// The kernel tells mappings one after the other, and a page that moves between them meanwhile, from an arena to its
+// staging address or into a pool, counts twice. What seems too much is therefore looked at again while the process is
+// stopped, until two looks agree.
+uint64_t heap_bytes_at_rest(int pid) {
+  kill(pid, SIGSTOP);
+  uint64_t held = heap_bytes(pid);
+  for (int tries = 0; tries < kMostLooks; ++tries) {
+    const uint64_t again = heap_bytes(pid);
+    if (again == held) break;
+    held = again;
+  }
+  kill(pid, SIGCONT);
+  return held;
 }
 
 void add_descendants(int pid, std::set<int>& found) {
@@ -178,8 +229,15 @@ struct Peak {
   uint64_t longest_gap_ms = 0;
 };
 
+uint64_t most_allowed(const Settings& settings) {
+  const uint64_t part = settings.limit / kAllowedPart;
+  return settings.limit + (part > kAllowedExtra ? part : kAllowedExtra);
+}
+
 void look(const Settings& settings, int pid, Peak& peak) {
-  const uint64_t held = settings.heap ? heap_bytes(pid) : anonymous_bytes(pid);
+  uint64_t held = settings.heap ? heap_bytes(pid) : anonymous_bytes(pid);
+  if (settings.heap && settings.limit != 0 && held > most_allowed(settings) + settings.baseline)
+    held = heap_bytes_at_rest(pid);
   const uint64_t bytes = held > settings.baseline ? held - settings.baseline : 0;
   if (bytes > peak.bytes) {
     peak.bytes = bytes;
@@ -211,9 +269,7 @@ Peak watch(const Settings& settings) {
 int main(int argc, char** argv) {
   const Settings settings = parse(argc, argv);
   const Peak peak = watch(settings);
-  const uint64_t part = settings.limit / kAllowedPart;
-  const uint64_t most = settings.limit + (part > kAllowedExtra ? part : kAllowedExtra);
-  const bool over = settings.limit != 0 && peak.bytes > most;
+  const bool over = settings.limit != 0 && peak.bytes > most_allowed(settings);
   printf("peak=%" PRIu64 " pid=%d samples=%" PRIu64 " longest_gap_ms=%" PRIu64 " limit=%" PRIu64 " over=%d\n",
          peak.bytes, peak.pid, peak.samples, peak.longest_gap_ms, settings.limit, over ? 1 : 0);
   if (fflush(stdout) != 0 || peak.samples == 0) return 2;

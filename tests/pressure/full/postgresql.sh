@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # PostgreSQL: sorts, hash joins and aggregates in the memory of one backend (work_mem far above the limit), several
-# backends at once, a clean shutdown. As root it runs as nobody, because PostgreSQL refuses root.
+# backends at once, pgbench, a clean shutdown. As root it runs as nobody, because PostgreSQL refuses root.
 . "$(dirname "$0")/../common.sh"
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
-[ -x "$bin/initdb" ] && [ -x "$bin/psql" ] || skip "PostgreSQL is not installed"
+[ -x "$bin/initdb" ] && [ -x "$bin/psql" ] && [ -x "$bin/pgbench" ] || skip "PostgreSQL is not installed"
 
 as_user=() as_server=()
 if [ "$(id -u)" = 0 ]; then
@@ -41,6 +41,10 @@ use_postgresql() {
   psql_here <"$room/script.sql" >second || return 1
   wait "$first" || return 1
   cat first second
+  "${as_user[@]}" "$bin/pgbench" -h "$PWD" -i -q -s 2 postgres >/dev/null 2>&1 || return 1
+  "${as_user[@]}" "$bin/pgbench" -h "$PWD" -n -c 6 -j 2 -t 300 --random-seed=1 postgres 2>/dev/null |
+    grep -E 'number of (transactions actually|failed)'
+  psql_here -c 'select sum(abalance) = (select sum(bbalance) from pgbench_branches) from pgbench_accounts'
   kill -INT "$server"
   wait "$server"
   echo "server ended with $?"
