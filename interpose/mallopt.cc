@@ -3,29 +3,24 @@
 #include <malloc.h>
 #include <stdio.h>
 
-#include "base/print.h"
+#include "base/port.h"
+#include "malloc/heap_report.h"
 #include "malloc/process.h"
 
 #define WEIR_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace {
 
-struct Totals {
-  size_t mapped = 0;  // bytes of arenas that are accessible
-  size_t in_use = 0;  // bytes in slabs' objects and large runs given out
-  size_t free = 0;    // the rest
-  size_t resident_free = 0;
-};
+weir::HeapTotals totals() {
+  return weir::process_start() ? weir::heap_totals(weir::process_allocator()) : weir::HeapTotals();
+}
 
-Totals totals() {
-  Totals t;
-  if (!weir::process_start()) return t;
-  const weir::AllocatorTotals sums = weir::process_allocator().totals();
-  t.mapped = sums.accessible_bytes;
-  t.free = sums.free_bytes;
-  t.in_use = sums.accessible_bytes - sums.free_bytes;
-  t.resident_free = sums.free_resident_bytes;
-  return t;
+void to_stderr(void*, std::string_view text) {
+  weir::port::write_all(2, text.data(), text.size());
+}
+
+void to_stream(void* stream, std::string_view text) {
+  fwrite(text.data(), 1, text.size(), static_cast<FILE*>(stream));
 }
 
 int clamp_to_int(size_t n) {
@@ -35,12 +30,13 @@ int clamp_to_int(size_t n) {
 }  // namespace
 
 WEIR_EXPORT struct mallinfo2 mallinfo2() {
-  const Totals t = totals();
+  const weir::HeapTotals t = totals();
   struct mallinfo2 info = {};
-  info.arena = t.mapped;
-  info.uordblks = t.in_use;
-  info.fordblks = t.free;
-  info.keepcost = t.resident_free;
+  info.arena = t.accessible_bytes;
+  info.ordblks = t.free_chunks;
+  info.uordblks = t.in_use_bytes();
+  info.fordblks = t.free_bytes;
+  info.keepcost = t.free_resident_bytes;
   return info;
 }
 
@@ -48,39 +44,21 @@ WEIR_EXPORT struct mallinfo mallinfo() {
   const struct mallinfo2 wide = mallinfo2();
   struct mallinfo info = {};
   info.arena = clamp_to_int(wide.arena);
+  info.ordblks = clamp_to_int(wide.ordblks);
   info.uordblks = clamp_to_int(wide.uordblks);
   info.fordblks = clamp_to_int(wide.fordblks);
   info.keepcost = clamp_to_int(wide.keepcost);
   return info;
 }
 
-// glibc's layout, so that scripts that read it keep working.
 WEIR_EXPORT void malloc_stats() {
-  const Totals t = totals();
-  weir::Line line;
-  line.text("Arena 0:\n");
-  line.text("system bytes     = ").column(t.mapped, 10).text("\n");
-  line.text("in use bytes     = ").column(t.in_use, 10).text("\n");
-  line.text("Total (incl. mmap):\n");
-  line.text("system bytes     = ").column(t.mapped, 10).text("\n");
-  line.text("in use bytes     = ").column(t.in_use, 10).text("\n");
-  line.write_to(2);
+  if (weir::process_start()) weir::write_heap_stats(weir::process_allocator(), {to_stderr, nullptr});
 }
 
 WEIR_EXPORT int malloc_info(int options, FILE* stream) {
   if (options != 0) return EINVAL;
-  const Totals t = totals();
-  const int written =
-      fprintf(stream,
-              "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n</sizes>\n"
-              "<system type=\"current\" size=\"%zu\"/>\n<system type=\"max\" size=\"%zu\"/>\n"
-              "<aspace type=\"total\" size=\"%zu\"/>\n<aspace type=\"mprotect\" size=\"%zu\"/>\n</heap>\n"
-              "<total type=\"fast\" count=\"0\" size=\"0\"/>\n<total type=\"rest\" count=\"1\" size=\"%zu\"/>\n"
-              "<total type=\"mmap\" count=\"0\" size=\"0\"/>\n<system type=\"current\" size=\"%zu\"/>\n"
-              "<system type=\"max\" size=\"%zu\"/>\n<aspace type=\"total\" size=\"%zu\"/>\n"
-              "<aspace type=\"mprotect\" size=\"%zu\"/>\n</malloc>\n",
-              t.mapped, t.mapped, t.mapped, t.mapped, t.free, t.mapped, t.mapped, t.mapped, t.mapped);
-  return written < 0 ? -1 : 0;
+  if (weir::process_start()) weir::write_heap_info(weir::process_allocator(), {to_stream, stream});
+  return ferror(stream) != 0 ? -1 : 0;
 }
 
 // glibc's tunables have no counterpart here; 1 is "accepted", which programs check for.

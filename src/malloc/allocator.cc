@@ -438,19 +438,6 @@ size_t Allocator::decayable_bytes() {
   return total;
 }
 
-AllocatorTotals Allocator::totals() {
-  AllocatorTotals sums;
-  for (unsigned n = 0; n < nr_nodes_; ++n) {
-    if (nodes_[n] == nullptr) continue;
-    const ZoneStats stats = zone(n).stats();
-    sums.accessible_bytes += bytes_of(stats.accessible);
-    sums.free_bytes += bytes_of(stats.accessible - stats.charged);
-    sums.free_resident_bytes += bytes_of(stats.free_resident);
-    for (unsigned c = 1; c < kNrSizeClasses; ++c) sums.free_bytes += nodes_[n]->depots[c].free_bytes_estimate();
-  }
-  return sums;
-}
-
 const char* Allocator::verify() {
   const char* wrong = nullptr;
   if (reclaimer_ != nullptr) {

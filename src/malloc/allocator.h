@@ -45,13 +45,6 @@ struct AllocatorSetup {
   const StatsPage* stats = nullptr;  // where everything is shown to other processes; null: nowhere
 };
 
-// Sums over all nodes.
-struct AllocatorTotals {
-  size_t accessible_bytes = 0;     // of arenas
-  size_t free_bytes = 0;           // free pages, and free objects in slabs
-  size_t free_resident_bytes = 0;  // free pages with memory behind them
-};
-
 class Allocator {
  public:
   constexpr Allocator() : threads_mutex_(LockRank::kThreads) {}
@@ -95,7 +88,6 @@ class Allocator {
   size_t decayable_bytes();
 
   // -- looking
-  AllocatorTotals totals();
   unsigned nr_nodes() const { return nr_nodes_; }
   bool has_zone(NodeId node) const { return nodes_[node.v] != nullptr; }
   PageSource& pages() { return pages_; }

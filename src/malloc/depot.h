@@ -60,9 +60,8 @@ class Depot {
   [[nodiscard]] BadFree release_all();
 
   // Free bytes in slabs and transfer cache; an estimate without the lock.
-  size_t free_bytes_estimate() const {
-    return free_objects_.load(std::memory_order_relaxed) * size_t{kSizeClasses[size_class_].size};
-  }
+  uint64_t free_objects_estimate() const { return free_objects_.load(std::memory_order_relaxed); }
+  size_t free_bytes_estimate() const { return free_objects_estimate() * size_t{kSizeClasses[size_class_].size}; }
   DepotStats stats();
   // Null when all agrees, else what does not; `pages` grows by the pages of all slabs. The caller holds the lock.
   const char* verify_locked(Pages& pages) const WEIR_REQUIRES(mutex_);

@@ -13,7 +13,7 @@ namespace weir {
 namespace {
 
 // First touches in sequence bring in up to a cluster. Readahead is bounded by page_cluster, and by this many times that
-// once a stream has been in sequence for long.
+// once a stream has been in sequence for long; page_cluster=0 is none at all.
 constexpr unsigned kSteadyFactor = 8;
 
 uint64_t pages_in(uint64_t mask) {
@@ -50,13 +50,14 @@ Workbench::Stream& stream_of(const Fault& f) {
     if (s.next == f.pfn && s.node == number) return s;
   Workbench::Stream& fresh = bench.streams[bench.oldest_stream];
   bench.oldest_stream = (bench.oldest_stream + 1) % Workbench::kStreams;
-  fresh = {number, kNoPfn, 0};
+  fresh = {number, kNoPfn, 0, 0};
   return fresh;
 }
 
 // Pages to bring in with this fault: twice as many as the last time when it is the next in sequence, else one.
 unsigned window_of(const Fault& f, Workbench::Stream& stream, unsigned most) {
-  if (stream.window > 1) count(f.node.counters().swap_ra_hit, stream.window - 1);
+  if (stream.ahead != 0) count(f.node.counters().swap_ra_hit, stream.ahead);
+  stream.ahead = 0;
   stream.window = stream.window == 0 ? 1 : stream.window * 2;
   if (stream.window > most) stream.window = most;
   return stream.window;
@@ -163,7 +164,7 @@ bool lies_with(SwapEntry first, SwapEntry other, unsigned i) {
 uint64_t claim_swapped(const Fault& f, SwapEntry first) {
   Workbench::Stream& stream = stream_of(f);
   const unsigned few = f.node.policy().most_readahead;
-  unsigned most = stream.window >= few ? few * kSteadyFactor : few;
+  unsigned most = few > 1 && stream.window >= few ? few * kSteadyFactor : few;
   if (most > Workbench::kReadPages) most = Workbench::kReadPages;
   const unsigned window = window_of(f, stream, most);
   uint64_t run = f.bit;
@@ -174,7 +175,8 @@ uint64_t claim_swapped(const Fault& f, SwapEntry first) {
     for (unsigned i = 1; i < pages_in(run); ++i)
       if (!lies_with(first, f.node.entry(f.pfn + i), i)) run = run_from(run, f.index, i);
     if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
-    count(f.node.counters().swap_ra, pages_in(run) - 1);
+    stream.ahead = static_cast<unsigned>(pages_in(run) - 1);
+    count(f.node.counters().swap_ra, stream.ahead);
   }
   stream.next = f.pfn + static_cast<Pfn>(pages_in(run));
   stream.window = static_cast<unsigned>(pages_in(run));

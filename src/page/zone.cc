@@ -137,7 +137,7 @@ void Zone::publish() {
   weir::publish(node->free_resident, buddy_.nr_free_resident().v);
   weir::publish(node->counters[kAt_pgalloc_normal], counters_.pgalloc_normal);
   weir::publish(node->counters[kAt_pgfree], counters_.pgfree);
-  weir::publish(node->counters[kAt_pgsteal_pageblock], buddy_.nr_stolen_pageblocks());
+  weir::publish(node->counters[kAt_pageblock_stolen], buddy_.nr_stolen_pageblocks());
   weir::publish(node->counters[kAt_numa_hit], counters_.numa_hit);
   if (limited()) publish_usage();
 }
@@ -146,7 +146,7 @@ void Zone::publish() {
 void Zone::publish_rest() {
   weir_stats_node* node = config_.published;
   if (node == nullptr) return;
-  counters_.pgsteal_pageblock = buddy_.nr_stolen_pageblocks();
+  counters_.pageblock_stolen = buddy_.nr_stolen_pageblocks();
 #define VMSTAT(name, help) weir::publish(node->counters[kAt_##name], counters_.name);
 #include "page/vmstat.def"
 #undef VMSTAT
@@ -545,7 +545,7 @@ ZoneStats Zone::stats() {
 #define VMSTAT(name, help) s.name = counters_.name;
 #include "page/vmstat.def"
 #undef VMSTAT
-  s.pgsteal_pageblock = buddy_.nr_stolen_pageblocks();
+  s.pageblock_stolen = buddy_.nr_stolen_pageblocks();
   return s;
 }
 

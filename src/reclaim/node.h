@@ -51,6 +51,7 @@ struct Workbench {
     uint32_t node = 0;
     Pfn next = kNoPfn;    // the page behind what was brought in last
     unsigned window = 1;  // pages that were
+    unsigned ahead = 0;   // of them, pages that were swapped and that nobody had asked for
   };
 
   // Reads of the swap files that are under way; their pages stay busy.

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "malloc/heap_report.h"
 #include "os/vm.h"
 #include "support/pattern.h"
 #include "support/private_allocator.h"
@@ -26,8 +27,8 @@ class AllocatorTest : public testing::Test {
     a_.trim(nullptr);
     EXPECT_EQ(a_.charged(), 0u);
     EXPECT_EQ(a_->verify(), nullptr);
-    EXPECT_EQ(a_->totals().free_bytes, a_->totals().accessible_bytes);
-    EXPECT_EQ(a_->totals().free_resident_bytes, 0u);
+    EXPECT_EQ(heap_totals(*a_).free_bytes, heap_totals(*a_).accessible_bytes);
+    EXPECT_EQ(heap_totals(*a_).free_resident_bytes, 0u);
     EXPECT_EQ(a_->decayable_bytes(), 0u);
   }
   PrivateAllocator a_;
@@ -265,14 +266,14 @@ TEST_F(AllocatorTest, DecayTicksGiveEverythingBackInTheEnd) {
 TEST_F(AllocatorTest, TotalsAddUp) {
   start();
   ThreadCache* cache = a_->attach();
-  const AllocatorTotals before = a_->totals();
+  const HeapTotals before = heap_totals(*a_);
   EXPECT_EQ(before.free_bytes, before.accessible_bytes);
   void* large = a_.malloc(cache, 1000000);
-  const AllocatorTotals after = a_->totals();
+  const HeapTotals after = heap_totals(*a_);
   EXPECT_EQ(after.accessible_bytes - after.free_bytes, align_up(1000000, kPageSize));
   EXPECT_EQ(after.accessible_bytes % kPageSize, 0u);
   free(cache, large);
-  EXPECT_EQ(a_->totals().free_resident_bytes, align_up(1000000, kPageSize));
+  EXPECT_EQ(heap_totals(*a_).free_resident_bytes, align_up(1000000, kPageSize));
 }
 
 TEST_F(AllocatorTest, VerifyFindsACorruptedCount) {

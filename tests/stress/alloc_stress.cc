@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "malloc/heap_report.h"
 #include "support/arguments.h"
 #include "support/pattern.h"
 #include "support/private_allocator.h"
@@ -209,7 +210,7 @@ void disturb(Shared& s, uint64_t seed) {
     } else if (what < 12) {
       s.a.trim(nullptr);
     } else if (what < 14) {
-      static_cast<void>(s.a->totals());
+      static_cast<void>(heap_totals(*s.a));
       static_cast<void>(s.a->decayable_bytes());
     } else if (const char* wrong = s.a->verify()) {
       failed(wrong, nullptr, 0);

@@ -68,13 +68,16 @@ bool is_process_on_weir(const std::string& text) {
          read_page(pid).status == PageStatus::kRead;
 }
 
-// Which of the numbers is what: three are all, and the first of one or two is a process if there is one on weir.
+// Which of the numbers is what: three are all, and the first of one or two is a process if there
+// is one on weir; where there is no interval, it can be nothing else.
 Plan plan_of(const RateSettings& settings) {
   std::vector<std::string> rest = settings.numbers;
   Plan plan;
+  if (settings.counters && rest.size() > (settings.pid != 0 ? 0 : 1))
+    throw Failure(kUsage, "too many numbers: --counters shows them once, of [PID]");
   if (settings.pid != 0) {
     plan.pid = settings.pid;
-  } else if (rest.size() == 3 || (!rest.empty() && is_process_on_weir(rest[0]))) {
+  } else if (rest.size() == 3 || (!rest.empty() && (settings.counters || is_process_on_weir(rest[0])))) {
     plan.pid = parse<pid_t>(rest[0], "the number of a process", 1, kMostPid);
     rest.erase(rest.begin());
   }
@@ -200,10 +203,14 @@ void write_vmstat_json(const Snapshot& s, const VmstatLine& l) {
   fmt::print("{}\n", o.raw("counters", counters.text()).text());
 }
 
-// As /proc/vmstat.
+// As /proc/vmstat. pgpgin and pgpgout are KiB, as there: what is read and written is the swap file.
 void write_counters(const Snapshot& s, bool json) {
+  std::vector<Snapshot::Counter> all = s.counters();
+  constexpr auto kKb = static_cast<uint64_t>(kKbPerPage);
+  all.push_back({"pgpgin", s.counter("pswpin") * kKb});
+  all.push_back({"pgpgout", s.counter("pswpout") * kKb});
   JsonObject object;
-  for (const auto& each : s.counters()) {
+  for (const auto& each : all) {
     object.add(each.name, each.value);
     if (!json) fmt::print("{} {}\n", each.name, each.value);
   }
