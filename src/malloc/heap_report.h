@@ -1,10 +1,8 @@
 // Purpose: what the heap holds, as mallinfo2, malloc_stats and malloc_info say it: one count, and the layouts of glibc.
-// Thread safety: any thread. Each node is counted under its zone's lock, but objects in slabs without one, so that
-// while
-//                other threads allocate a number may be off by what they do meanwhile.
+// Thread safety: any thread. Each node is counted under its zone's lock, but objects in slabs without one: while other
+//                threads allocate, a number may be off by what they do meanwhile.
 // Invariants: accessible = in use + free, and free is the sum of all free chunks, of each node and of all. Objects in
-// the
-//             caches of threads count as in use. No lock is held while text is written, and nothing allocates.
+//             the caches of threads count as in use. No lock is held while text is written, and nothing allocates.
 #pragma once
 
 #include <cstddef>
