@@ -39,4 +39,5 @@ install_packages() {
 }
 
 # What every build needs.
-BUILD_PACKAGES="g++ cmake ninja-build pkg-config libhwloc-dev liblz4-dev libzstd-dev libgtest-dev libcli11-dev libfmt-dev"
+BUILD_PACKAGES="g++ cmake ninja-build pkg-config libhwloc-dev liblz4-dev libzstd-dev libgtest-dev libcli11-dev libfmt-dev
+  libncurses-dev"

@@ -101,7 +101,6 @@ void ps(bool json) {
 // -- the command line ------------------------------------------------------------------------------------------------
 
 CLI::Option* add_pid(CLI::App* command, const char* name, pid_t& pid) {
-  constexpr pid_t kMostPid = 4194304;
   return command->add_option(name, pid, "The process; without it the only one of yours on weir")
       ->type_name("PID")
       ->check(CLI::Range(pid_t{1}, kMostPid));

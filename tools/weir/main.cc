@@ -14,6 +14,7 @@
 #include "plot.h"
 #include "recorder.h"
 #include "run.h"
+#include "top.h"
 
 namespace weir::tool {
 namespace {
@@ -26,6 +27,7 @@ constexpr const char* kExamples = R"(Examples:
   weir doctor
   weir options
   weir ps
+  weir top
   weir vmstat 4711 1
   weir meminfo 4711
   weir run --limit 512M --record server.jsonl -- ./server
@@ -142,6 +144,7 @@ int start(std::vector<std::string> arguments) {
   CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
   add_inspection(app);
+  add_top(app);
   add_record(app);
   add_plot(app);
   if (generate(app, arguments)) return 0;

@@ -11,6 +11,9 @@
 
 namespace weir::tool {
 
+// The largest number a process may have: PID_MAX_LIMIT of the kernel.
+constexpr pid_t kMostPid = 4194304;
+
 // The numbers of the processes there are, rising.
 [[nodiscard]] std::vector<pid_t> all_processes();
 [[nodiscard]] bool process_exists(pid_t pid);

@@ -14,9 +14,9 @@
 
 #include "failure.h"
 #include "json.h"
+#include "moment.h"
 #include "page_reader.h"
 #include "procfs.h"
-#include "snapshot.h"
 
 namespace weir::tool {
 namespace {
@@ -30,18 +30,10 @@ constexpr unsigned kLinesPerHeading = 22;
 
 volatile sig_atomic_t interrupted = 0;
 
-double now_seconds() {
-  struct timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
-}
-
 // Everything at one moment.
-struct Sample {
-  explicit Sample(pid_t pid) : snapshot(pid), usage(usage_of(pid)), seconds(now_seconds()) {}
-  Snapshot snapshot;
+struct Sample : Moment {
+  explicit Sample(pid_t pid) : Moment(pid), usage(usage_of(pid)) {}
   ProcessUsage usage;
-  double seconds;
 };
 
 struct Plan {
@@ -58,8 +50,6 @@ T parse(const std::string& text, const char* what, T least, T most) {
     throw Failure(kUsage, fmt::format("'{}': expected {} ({} to {})", text, what, least, most));
   return value;
 }
-
-constexpr pid_t kMostPid = 4194304;
 
 bool is_process_on_weir(const std::string& text) {
   pid_t pid = 0;
@@ -111,7 +101,7 @@ std::optional<Sample> next_sample(const Sample& before) {
   if (read_page(pid).status == PageStatus::kNoProcess) return std::nullopt;
   try {
     Sample sample(pid);
-    if (sample.snapshot.page().start_ns == before.snapshot.page().start_ns) return sample;
+    if (is_same_program(before.snapshot, sample.snapshot)) return sample;
   } catch (const Failure&) {
     // It ended just now, or became a program that is not on weir.
   }
@@ -119,17 +109,10 @@ std::optional<Sample> next_sample(const Sample& before) {
 }
 
 // Changes between two samples, by name and second.
-class Change {
+class Change : public CounterChange {
  public:
-  Change(const Sample* before, const Sample& after) : before_(before), after_(after) {
-    const double start =
-        before != nullptr ? before->seconds : static_cast<double>(after.snapshot.page().start_ns) / 1e9;
-    seconds_ = std::max(after.seconds - start, 1e-3);
-  }
-  [[nodiscard]] double rate(std::string_view counter) const {
-    const uint64_t now = after_.snapshot.counter(counter);
-    return per_second(now, before_ != nullptr ? before_->snapshot.counter(counter) : 0);
-  }
+  Change(const Sample* before, const Sample& after) : CounterChange(before, after), before_(before), after_(after) {}
+  using CounterChange::rate;
   [[nodiscard]] double rate(uint64_t ProcessUsage::*field) const {
     return per_second(after_.usage.*field, before_ != nullptr ? before_->usage.*field : 0);
   }
@@ -141,12 +124,8 @@ class Change {
   }
 
  private:
-  [[nodiscard]] double per_second(uint64_t now, uint64_t before) const {
-    return now > before ? static_cast<double>(now - before) / seconds_ : 0;
-  }
   const Sample* before_;
   const Sample& after_;
-  double seconds_;
 };
 
 // -- vmstat ----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@
 
 #include "failure.h"
 #include "page_reader.h"
+#include "procfs.h"
 #include "recording.h"
 
 namespace weir::tool {
@@ -279,7 +280,6 @@ void start_recorder(RecordFile& file, double interval_ms) {
 }
 
 void add_record(CLI::App& app) {
-  constexpr pid_t kMostPid = 4194304;
   CLI::App* command = app.add_subcommand("record", "Record what a process does, for weir plot");
   auto settings = std::make_shared<RecordSettings>();
   command->add_option("pid", settings->pid, "The process")
