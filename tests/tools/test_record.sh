@@ -6,6 +6,8 @@ library=$(dirname "$2")/libweir-malloc.so
 holder=$3
 . "$(dirname "$0")/common.sh"
 command -v python3 >/dev/null || { echo "python3 is not installed"; exit 77; }
+# The interpreter itself: python3 may be a script that becomes it, whose programs would be recorded too.
+PATH=$(dirname "$(python3 -c 'import sys; print(sys.executable)')"):$PATH
 cd "$room" || exit 1
 status=0 output= errors=
 
