@@ -7,6 +7,7 @@
 #define WEIR_OPTIONS_H_
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "weir/weir.h"
 
@@ -41,11 +42,20 @@ typedef struct weir_option_info {
   char accepted[WEIR_OPTION_TEXT]; /* "a whole number 0..200", "0 or 1 (off or on)" */
   char words[WEIR_OPTION_TEXT];    /* values that can be counted up, with a blank between two: "lz4 zstd"; or "" */
   int is_path;                     /* 1: the value names a file or directory */
+  int changeable;                  /* 1: can be changed while the program runs (weir_sysctl) */
+  char sysctl[64];                 /* then: its other name there, the kernel's if it has one; else "" */
 } weir_option_info;
 
 /* Fills `*info`, of which the caller knows `size` bytes, with what is known of the option at `index`. Returns 1; 0 when
  * there are no more than `index` options. */
 WEIR_API int weir_option_describe(size_t index, weir_option_info* info, size_t size);
+
+/* Writes a value as a page of statistics has it (`options` there) in the form that WEIR_CONF accepts; a text, of which
+ * the page has the length, as "none" or "(text)". Returns 1; 0 when there is no such option. */
+WEIR_API int weir_option_format(const char* name, int64_t number, char* value, size_t capacity);
+
+/* A number that tells tables of options apart: the same where all names are the same in the same order. */
+WEIR_API uint64_t weir_options_id(void);
 
 /* Tries the swap file that `conf` names just as a program that starts with it would: opens it, writes and reads a page,
  * and closes it. Returns 1 when that works or there is none; otherwise 0, and `report` says why: "permission denied".

@@ -19,11 +19,13 @@
  *                   and `resident` too, by kswapd: at least every 50 ms
  *   slabs           every exchange of objects between threads' caches and the slabs of the class
  *   `limit` and on  kswapd, at least every 50 ms; without a limit nothing of this ever changes
+ *   options         whoever changes one
  * Objects in the caches of threads count as in use.
  *
- * Invariants: weir never reads what it publishes here, so that nobody can do harm by writing to it. A program may rely
- * on a field when `size` and the offsets say that it is there; fields are only ever added at ends, and `version`
- * changes when one changes its meaning.
+ * Invariants: weir never reads what it publishes here, so that nobody can do harm by writing to it; what it reads is
+ * `request` and the box of weir/control_box.h, as carefully as all input. A program may rely on a field when
+ * `node_offset`, which lies behind all of the page's own, and `size` say that it is there; fields are only ever added
+ * at ends, and `version` changes when one changes its meaning.
  */
 #ifndef WEIR_STATS_PAGE_H_
 #define WEIR_STATS_PAGE_H_
@@ -44,6 +46,7 @@ enum {
   WEIR_STATS_TYPES = 3,          /* unmovable, movable, reclaimable */
   WEIR_STATS_NODE_COUNTERS = 24, /* room; as many as there are names */
   WEIR_STATS_COUNTERS = 56,
+  WEIR_STATS_OPTIONS = 64,
   WEIR_STATS_PATH = 512,
 };
 
@@ -115,6 +118,14 @@ struct weir_stats_page {
 
   char node_counter_names[512]; /* the names of /proc/vmstat, each followed by a NUL */
   char counter_names[1024];
+
+  /* from here on since 0.1: what weir/control_box.h is about */
+  uint64_t request;         /* by who asks: the ticket of a request; 0: none */
+  uint32_t control_offset;  /* from the start of the page, maybe behind `size`, to struct weir_control_box; 0: none */
+  uint32_t control_version; /* WEIR_CONTROL_VERSION */
+  uint64_t options_id;      /* weir_options_id() of the process's library */
+  uint64_t nr_options;
+  int64_t options[WEIR_STATS_OPTIONS]; /* for weir_option_format, in the order of weir_option_describe */
 };
 
 /* Aligned to 64 bytes. */

@@ -50,6 +50,29 @@ WEIR_API void weir_stats_print(int fd);
 struct weir_stats_page;
 WEIR_API const struct weir_stats_page* weir_stats(void);
 
+/* Tells the setting `name`, and changes it when `new_value` is not NULL. `name` is a key of WEIR_CONF ("limit"), or
+ * what the kernel calls it ("vm.page-cluster"); weir_option_describe (weir/options.h) lists both, and which settings
+ * can be changed while the program runs. A change is effective when the call returns: watermarks are computed again,
+ * and weir's threads begin at once to bring the heap down to a lower limit, which takes as long as compressing or
+ * writing its pages does.
+ *
+ *   old_value  gets the value before the call, as WEIR_CONF has it ("512M"), cut to `old_size` bytes with its NUL;
+ * NULL: not wanted new_value  the value to be set, as WEIR_CONF has it report     gets the reason of a refusal in one
+ * line without a newline, cut to `report_size`; "" when there is none; NULL: not wanted. WEIR_OPTION_TEXT bytes hold
+ * every text.
+ *
+ * Returns 0, or (errno is kept, and nothing was changed)
+ *   ENOENT      there is no setting of that name
+ *   EOPNOTSUPP  weir does not have yet what this setting of the kernel is about
+ *   EINVAL      the value is not of the accepted form or range, which the report names
+ *   EPERM       the setting is fixed once the program has started
+ *   ENXIO       the setting has no effect in this process: it was started without a limit, or cannot swap
+ *   ENOMEM      weir could not start
+ * Of several threads that change settings one goes after the other. A forked child has all of a change or nothing of
+ * it, and its settings are its own from then on. */
+WEIR_API int weir_sysctl(const char* name, char* old_value, size_t old_size, const char* new_value, char* report,
+                         size_t report_size);
+
 /* Recounts every page, free list and slab against the running counters. Returns 1 when all agree; otherwise writes one
  * line to stderr that names the first difference and returns 0. Stops allocation while it counts. */
 WEIR_API int weir_debug_verify(void);

@@ -76,13 +76,13 @@ bool parse_value(OptionKind kind, std::string_view text, int64_t& value) {
 // The table has options that are numbers and options that are text; what is generated from it meets both.
 template <class Value>
 void store_number(Value& option, int64_t value) {
-  option = static_cast<Value>(value);
+  option = static_cast<typename Value::Type>(value);
 }
 void store_number(Text&, int64_t) {}
 
 template <class Value>
 int64_t number_of(const Value& option) {
-  return static_cast<int64_t>(option);
+  return static_cast<int64_t>(option.load());
 }
 int64_t number_of(const Text& option) {
   return static_cast<int64_t>(option.view().size());
@@ -94,16 +94,6 @@ const Text* text_of(const Value&) {
 }
 const Text* text_of(const Text& option) {
   return &option;
-}
-
-void store(Options& options, OptionId id, int64_t value) {
-  switch (id) {
-#define OPTION(name, ...)              \
-  case OptionId::name:                 \
-    store_number(options.name, value); \
-    break;
-#include "config/options.def"
-  }
 }
 
 SetResult set_text(Text& option, std::string_view value) {
@@ -147,6 +137,25 @@ const OptionInfo* find_option(std::string_view name) {
   return nullptr;
 }
 
+const SysctlInfo* find_sysctl(OptionId id) {
+  for (const SysctlInfo& each : kSysctlTable)
+    if (each.id == id) return &each;
+  return nullptr;
+}
+
+const OptionInfo* find_option_or_sysctl(std::string_view name) {
+  for (const SysctlInfo& each : kSysctlTable)
+    if (each.name == name) return &option_info(each.id);
+  return find_option(name);
+}
+
+const PendingInfo* find_pending(std::string_view name) {
+  if (name.starts_with(kVmPrefix)) name.remove_prefix(kVmPrefix.size());
+  for (const PendingInfo& each : kPendingTable)
+    if (each.name == name) return &each;
+  return nullptr;
+}
+
 int64_t option_value(const Options& options, OptionId id) {
   switch (id) {
 #define OPTION(name, ...) \
@@ -176,15 +185,32 @@ bool Text::assign(std::string_view text) {
   return true;
 }
 
+void store_option(Options& options, OptionId id, int64_t number) {
+  switch (id) {
+#define OPTION(name, ...)               \
+  case OptionId::name:                  \
+    store_number(options.name, number); \
+    break;
+#include "config/options.def"
+  }
+}
+
+bool parse_option(const OptionInfo& option, std::string_view value, int64_t& number) {
+  int64_t parsed = 0;
+  if (!parse_value(option.kind, value, parsed)) return false;
+  const bool in_range = parsed >= option.min && parsed <= option.max;
+  if (!in_range && !is_special(option.kind, parsed)) return false;
+  number = parsed;
+  return true;
+}
+
 SetResult set_option(Options& options, std::string_view name, std::string_view value) {
   const OptionInfo* option = find_option(name);
   if (option == nullptr) return SetResult::kUnknownName;
   if (const Text* text = option_text(options, option->id)) return set_text(const_cast<Text&>(*text), value);
   int64_t number = 0;
-  if (!parse_value(option->kind, value, number)) return SetResult::kBadValue;
-  const bool in_range = number >= option->min && number <= option->max;
-  if (!in_range && !is_special(option->kind, number)) return SetResult::kBadValue;
-  store(options, option->id, number);
+  if (!parse_option(*option, value, number)) return SetResult::kBadValue;
+  store_option(options, option->id, number);
   return SetResult::kSet;
 }
 
@@ -193,7 +219,19 @@ void format_option(Line& line, const Options& options, OptionId id) {
   if (text != nullptr && !text->empty())
     line.text(text->view());
   else
-    format_value(line, kOptionTable[static_cast<size_t>(id)].kind, option_value(options, id));
+    format_value(line, option_info(id).kind, option_value(options, id));
+}
+
+void format_number(Line& line, OptionId id, int64_t value) {
+  const OptionKind kind = option_info(id).kind;
+  const auto names = names_of(kind);
+  if (kind == OptionKind::kText && value != 0) {
+    line.text("(text)");
+  } else if (!names.empty() && (value < 0 || value >= static_cast<int64_t>(names.size()))) {
+    line.sdec(value);
+  } else {
+    format_value(line, kind, value);
+  }
 }
 
 void format_accepted(Line& line, const OptionInfo& option) {

@@ -1,5 +1,5 @@
 // Purpose: the options of weir as a struct, and the table that describes each of them (generated from options.def).
-// Thread safety: Options is a plain value, the table is constant; whoever shares an Options guards it.
+// Thread safety: numbers may be read by any thread while one changes them; text may not. The tables are constant.
 // Invariants: set_option leaves every value within its range, or unchanged; a formatted value parses back to itself.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/live.h"
 #include "base/print.h"
 
 namespace weir {
@@ -64,10 +65,21 @@ using Limit = uint64_t;
 using Text = weir::Text;
 using Thp = weir::Thp;
 using Compressor = weir::ZswapCompressor;
+
+// How an Options holds them.
+template <class T>
+struct Held {
+  using Type = Live<T>;
+};
+template <>
+struct Held<Text> {
+  using Type = Text;
+};
 }  // namespace option_type
 
 struct Options {
-#define OPTION(name, kind, default_value, ...) option_type::kind name = static_cast<option_type::kind>(default_value);
+#define OPTION(name, kind, default_value, ...) \
+  option_type::Held<option_type::kind>::Type name{static_cast<option_type::kind>(default_value)};
 #include "config/options.def"
 };
 
@@ -102,6 +114,60 @@ inline constexpr auto kOptionTable = std::to_array<OptionInfo>({
 
 inline constexpr size_t kNrOptions = kOptionTable.size();
 
+// What a process must have for an option to mean something to it.
+enum class Needs : uint8_t {
+  kNothing,
+  kLimit,     // a limit from its start
+  kSwapping,  // and a way to swap pages
+};
+
+// An option that can be changed while the program runs.
+struct SysctlInfo {
+  OptionId id;
+  std::string_view name;
+  Needs needs;
+};
+
+inline constexpr auto kSysctlTable = std::to_array<SysctlInfo>({
+#define SYSCTL(option, name, needs) {OptionId::option, name, Needs::k##needs},
+#include "config/options.def"
+});
+
+// A setting of the kernel's that weir has nothing to set for yet.
+struct PendingInfo {
+  std::string_view name;
+  std::string_view reason;
+};
+
+inline constexpr auto kPendingTable = std::to_array<PendingInfo>({
+#define PENDING(name, reason) {#name, reason},
+#include "config/options.def"
+});
+
+// What the kernel's names of these settings begin with.
+inline constexpr std::string_view kVmPrefix = "vm.";
+
+[[nodiscard]] inline const OptionInfo& option_info(OptionId id) {
+  return kOptionTable[static_cast<size_t>(id)];
+}
+// The entry of an option that can be changed while the program runs; null: it is fixed.
+[[nodiscard]] const SysctlInfo* find_sysctl(OptionId id);
+// The option of that name or sysctl name, or null.
+[[nodiscard]] const OptionInfo* find_option_or_sysctl(std::string_view name);
+// With or without the kernel's prefix; null: not one of them.
+[[nodiscard]] const PendingInfo* find_pending(std::string_view name);
+
+// The same in every build that has the same options in the same order.
+[[nodiscard]] constexpr uint64_t options_id() {
+  // FNV-1a of the names.
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const OptionInfo& option : kOptionTable) {
+    for (const char c : option.name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    hash = (hash ^ ',') * 0x100000001b3;
+  }
+  return hash;
+}
+
 // The entry of that name, or null.
 [[nodiscard]] const OptionInfo* find_option(std::string_view name);
 
@@ -118,6 +184,13 @@ enum class SetResult : uint8_t { kSet, kUnknownName, kBadValue };
 
 // Appends the current value in the form that set_option reads ("64K", "10000", "dense", "none").
 void format_option(Line& line, const Options& options, OptionId id);
+
+// Appends a value as option_value tells it; a text, of which only the length is told, as "none" or "(text)".
+void format_number(Line& line, OptionId id, int64_t value);
+
+// The two halves of set_option, for options that are numbers: reads a value within the option's range, and stores it.
+[[nodiscard]] bool parse_option(const OptionInfo& option, std::string_view value, int64_t& number);
+void store_option(Options& options, OptionId id, int64_t number);
 
 // Appends what set_option accepts: "a whole number 0..1048576 (KiB)".
 void format_accepted(Line& line, const OptionInfo& option);

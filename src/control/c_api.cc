@@ -1,10 +1,24 @@
 // The functions of include/weir/weir.h.
 #include <errno.h>
 
+#include <cstring>
+
 #include "base/print.h"
 #include "control/stats_print.h"
+#include "control/sysctl.h"
 #include "malloc/process.h"
 #include "weir/weir.h"
+
+namespace {
+
+void copy_out(const weir::Line& line, char* buffer, size_t capacity) {
+  if (buffer == nullptr || capacity == 0) return;
+  const size_t size = line.view().size() < capacity ? line.view().size() : capacity - 1;
+  memcpy(buffer, line.view().data(), size);
+  buffer[size] = '\0';
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -46,6 +60,19 @@ const weir_stats_page* weir_stats(void) {
   if (!weir::process_start()) return nullptr;
   if (weir::Reclaimer* reclaimer = weir::process_allocator().reclaimer(); reclaimer != nullptr) reclaimer->publish();
   return weir::process_stats();
+}
+
+int weir_sysctl(const char* name, char* old_value, size_t old_size, const char* new_value, char* report,
+                size_t report_size) {
+  const int saved_errno = errno;
+  weir::Line before, reason;
+  // Looked at once: a value that is swapped out comes back now, not under a lock.
+  const std::string_view value = new_value != nullptr ? new_value : "";
+  const int error = weir::process_sysctl({name, new_value != nullptr ? &value : nullptr, &before, nullptr}, reason);
+  copy_out(before, old_value, old_size);
+  copy_out(reason, report, report_size);
+  errno = saved_errno;
+  return error;
 }
 
 int weir_debug_verify(void) {

@@ -125,10 +125,27 @@ int weir_option_describe(size_t index, weir_option_info* info, size_t size) {
   copy_out(accepted.view(), result.accepted, sizeof(result.accepted));
   copy_out(words.view(), result.words, sizeof(result.words));
   result.is_path = is_path(option) ? 1 : 0;
+  if (const SysctlInfo* sysctl = find_sysctl(option.id)) {
+    result.changeable = 1;
+    copy_out(sysctl->name, result.sysctl, sizeof(result.sysctl));
+  }
   // The caller may know an older, shorter struct, or a newer one, whose rest reads as zeros.
   memset(info, 0, size);
   memcpy(info, &result, std::min(size, sizeof(result)));
   return 1;
+}
+
+int weir_option_format(const char* name, int64_t number, char* value, size_t capacity) {
+  const OptionInfo* option = find_option(name);
+  if (option == nullptr) return 0;
+  Line line;
+  format_number(line, option->id, number);
+  copy_out(line.view(), value, capacity);
+  return 1;
+}
+
+uint64_t weir_options_id(void) {
+  return options_id();
 }
 
 int weir_swap_check(const char* conf, char* report, size_t capacity) {

@@ -88,7 +88,7 @@ bool Allocator::init_zones(const Topology& topology) {
   uint64_t total = 0;
   for (unsigned i = 0; i < topology.nr_nodes; ++i)
     if (topology.nodes[i].usable()) total += topology.nodes[i].memory_bytes;
-  const Pages total_managed(total >> kPageShift);
+  const Pages total_managed = total_managed_ = Pages(total >> kPageShift);
   if (nr_nodes_ == 1) {
     // One node, or one arena for all of them.
     const NodeId all[] = {NodeId(0)};
@@ -112,6 +112,27 @@ Pages Allocator::share_of_limits() const {
   return Pages(align_down(least - least / 4, kUnitSize) / nr_nodes_ >> kPageShift);
 }
 
+// Of a zone that has so much of the limit, or of the machine's memory.
+Watermarks Allocator::watermarks_for(Pages managed) const {
+  return compute_watermarks(managed, reclaimer_ != nullptr ? reclaimer_->limit() : total_managed_,
+                            static_cast<uint64_t>(options_->min_free_kbytes),
+                            static_cast<uint64_t>(options_->watermark_scale_factor));
+}
+
+bool Allocator::options_changed(Reclaimer::Budget budget) {
+  if (reclaimer_ != nullptr && !reclaimer_->options_changed(budget)) return false;
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    const NodeId node(static_cast<uint16_t>(n));
+    zone(n).set_watermarks(
+        watermarks_for(reclaimer_ != nullptr ? reclaimer_->share_of(node, reclaimer_->limit()) : zone(n).managed()));
+  }
+  if (reclaimer_ == nullptr) return true;
+  reclaimer_->wake_all_kswapds();
+  reclaimer_->publish();
+  return true;
+}
+
 bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides) {
   ZoneConfig config;
   config.node = node;
@@ -124,14 +145,12 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
     config.os_node = topology.nodes[node.v].os_index;
     config.managed = Pages(topology.nodes[node.v].memory_bytes >> kPageShift);
   }
-  config.watermarks =
-      compute_watermarks(config.managed, total_managed, static_cast<uint64_t>(options_->min_free_kbytes),
-                         static_cast<uint64_t>(options_->watermark_scale_factor));
   config.most_accessible = share_of_limits();
   config.huge_pages = options_->thp == Thp::kNever    ? HugePages::kNever
                       : options_->thp == Thp::kAlways ? HugePages::kAlways
                                                       : HugePages::kDense;
   if (reclaimer_ != nullptr && !init_reclaim(node, config, total_managed)) return false;
+  config.watermarks = watermarks_for(config.managed);
   void* memory = os::vm_map(align_up(sizeof(NodeHeap), kPageSize));
   if (memory == nullptr) return false;
   NodeHeap* heap = nodes_[node.v] = static_cast<NodeHeap*>(memory);
@@ -165,9 +184,6 @@ bool Allocator::init_reclaim(NodeId node, ZoneConfig& config, Pages total) {
       nr_nodes_ == 1 ? limit
                      : static_cast<uint64_t>(static_cast<unsigned __int128>(limit) * config.managed.v / total.v);
   config.managed = Pages(share);
-  config.watermarks =
-      compute_watermarks(config.managed, reclaimer_->limit(), static_cast<uint64_t>(options_->min_free_kbytes),
-                         static_cast<uint64_t>(options_->watermark_scale_factor));
   // Memory is counted page by page.
   config.huge_pages = HugePages::kNever;
   const StagingPlace staging = place_staging(config.place);

@@ -56,6 +56,10 @@ class Allocator {
   // Whether there is memory at an address inside the arenas.
   bool is_accessible(const void* p) const;
   const Options& options() const { return *options_; }
+  // Takes over what may be changed of the options while threads allocate, by one thread at a time: watermarks of all
+  // zones, how is reclaimed, and with Budget::kAlso the limit. False: there would be none any more, and nothing
+  // changes.
+  [[nodiscard]] bool options_changed(Reclaimer::Budget budget);
 
   // -- thread caches
   // Makes a cache for the calling thread; null when there is no memory for it.
@@ -129,6 +133,7 @@ class Allocator {
   bool init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides);
   NodeId home_node() const;
   Pages share_of_limits() const;
+  Watermarks watermarks_for(Pages managed) const;
   unsigned refill(NodeId node, size_t size_class, void** out, unsigned want, bool apart);
   BadFree flush(size_t size_class, void* const* objects, unsigned count, bool checked);
   BadPointer free_to_slab(size_t size_class, void* object);
@@ -156,6 +161,7 @@ class Allocator {
   const Topology* topology_ = nullptr;
   const StatsPage* stats_ = nullptr;
   Reclaimer* reclaimer_ = nullptr;
+  Pages total_managed_{};  // of all nodes together, without a limit
   PageSource pages_;
   AddressMap map_;
   ArenaPlace places_[kMaxNodes];

@@ -16,6 +16,8 @@ extern constinit std::atomic<bool> threads_forbidden;
 void decay_poll_on_free(const void* caller);
 void decay_poll_on_alloc();
 
+// decay_ms was changed, by the caller, who may be any thread.
+void decay_options_changed();
 // From now on threads may be started: the C library has been initialized.
 void decay_allow_threads();
 // From now on no thread is started, because a system-call filter may end the process for it; slow paths look at the

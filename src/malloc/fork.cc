@@ -96,13 +96,17 @@ void prepare() {
   if (allocator.reclaimer() != nullptr) {
     EarlyTouched early;
     early.collect_streams();
+    process_settings_mutex().lock_for_fork();
     allocator.pause_reclaim();
     early.touch();
+  } else {
+    process_settings_mutex().lock_for_fork();
   }
   allocator.lock_all();
 }
 void in_parent() {
   process_allocator().unlock_all();
+  process_settings_mutex().unlock_for_fork();
   static_cast<void>(process_allocator().resume_reclaim(false));
 }
 
@@ -130,6 +134,7 @@ void start_reclaim() {
   keep_stats_descriptor();
   if (process_allocator().reclaimer() == nullptr) return;
   Reclaimer& reclaimer = *process_allocator().reclaimer();
+  reclaimer.call_often(process_poll_requests);
   reclaimer.start();
   Line line;
   if (reclaimer.mode() != Reclaimer::Mode::kSwap)
@@ -151,6 +156,7 @@ void in_child() {
   keep_stats_descriptor();
   process_allocator().after_fork_in_child();
   process_allocator().unlock_all();
+  process_settings_mutex().unlock_for_fork();
   // Before anything is touched that may be away.
   if (!process_allocator().resume_reclaim(true)) lost_memory();
   decay_after_fork_in_child();

@@ -35,6 +35,9 @@ constinit std::atomic<bool> started{false};
 constinit bool has_key = false;
 constinit uint64_t start_ns = 0;
 constinit pthread_key_t thread_end_key = 0;
+constinit Mutex settings_mutex{LockRank::kDecay};
+constinit std::atomic<void (*)(weir_stats_page&, weir_control_box&)> answer_request{nullptr};
+constinit std::atomic<uint64_t> request_done{0};
 
 void on_thread_end(void* own_cache) {
   // Other destructors may still allocate and free: from here on straight from the slabs.
@@ -68,7 +71,7 @@ bool start() {
   // With a limit there is a thread that can keep a descriptor.
   const bool limited = options.limit != 0 || options.rss_limit != 0;
   if (options.stats_page && stats_page.page() == nullptr)
-    stats_page.map(options.numa ? topology.nr_nodes : 1, limited, stats_room);
+    stats_page.map(options.numa ? topology.nr_nodes : 1, limited, stats_room, options);
   publish(stats_beacon.address, uint64_t{reinterpret_cast<uintptr_t>(stats_page.page())});
   setup.stats = &stats_page;
   if (!allocator.init(setup)) return false;
@@ -192,6 +195,38 @@ void process_renew_stats() {
 
 int process_take_stats_descriptor() {
   return stats_page.take_descriptor();
+}
+
+Mutex& process_settings_mutex() {
+  return settings_mutex;
+}
+
+Options& process_options() {
+  return options;
+}
+
+bool process_options_changed(Reclaimer::Budget budget) {
+  if (!allocator.options_changed(budget)) return false;
+  stats_page.publish_options();
+  decay_options_changed();
+  return true;
+}
+
+void process_answer_requests(void (*answer)(weir_stats_page&, weir_control_box&)) {
+  answer_request.store(answer, std::memory_order_relaxed);
+}
+
+void process_request_done(uint64_t ticket) {
+  request_done.store(ticket, std::memory_order_relaxed);
+}
+
+void process_poll_requests() {
+  weir_stats_page* page = stats_page.page();
+  if (page == nullptr) return;
+  const uint64_t ticket = __atomic_load_n(&page->request, __ATOMIC_ACQUIRE);
+  if (__builtin_expect(ticket == 0, 1) || ticket == request_done.load(std::memory_order_relaxed)) return;
+  const auto answer = answer_request.load(std::memory_order_relaxed);
+  if (answer != nullptr && stats_page.box() != nullptr) answer(*page, *stats_page.box());
 }
 
 void* process_calloc(size_t count, size_t size) {

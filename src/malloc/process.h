@@ -70,6 +70,20 @@ const weir_stats_page* process_stats();
 void process_renew_stats();
 // The descriptor by which others may read it, for the thread that keeps it; negative: there is none.
 int process_take_stats_descriptor();
+
+// -- settings that change while the program runs (control/)
+// Held while an option changes, and across a fork, so that a child has all of a change or nothing.
+Mutex& process_settings_mutex();
+// By who holds it: the options themselves; what was changed there has yet to be told to the allocator.
+Options& process_options();
+// By who holds it: makes what was changed of the options known to everybody.
+[[nodiscard]] bool process_options_changed(Reclaimer::Budget budget);
+// Has `answer` called when another process has asked something, until that says that it is done with this ticket. Any
+// thread may come by, with no lock held; errno must be kept.
+void process_answer_requests(void (*answer)(weir_stats_page& page, weir_control_box& box));
+void process_request_done(uint64_t ticket);
+// Called on slow paths and by weir's own threads; costs two loads when nothing was asked.
+void process_poll_requests();
 const Topology& process_topology();
 
 }  // namespace weir

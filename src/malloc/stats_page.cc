@@ -50,16 +50,25 @@ constexpr size_t path_offset(unsigned nr_nodes) {
   return slab_offset(nr_nodes) + nr_nodes * kNrSizeClasses * sizeof(weir_stats_slab);
 }
 
-constexpr size_t bytes_for(unsigned nr_nodes) {
+constexpr size_t stats_bytes(unsigned nr_nodes) {
   return align_up(path_offset(nr_nodes) + WEIR_STATS_PATH, kPageSize);
 }
+
+// On a page of its own: it costs no memory before somebody asks.
+constexpr size_t bytes_for(unsigned nr_nodes) {
+  return stats_bytes(nr_nodes) + kPageSize;
+}
+
+static_assert(sizeof(weir_control_box) <= kPageSize);
+static_assert(kNrOptions <= size_t{WEIR_STATS_OPTIONS});
 
 static_assert(bytes_for(1) <= StatsPage::kBytesOfOneNode);
 
 }  // namespace
 
-void StatsPage::map(unsigned nr_nodes, bool as_file, void* room) {
+void StatsPage::map(unsigned nr_nodes, bool as_file, void* room, const Options& options) {
   nr_nodes_ = nr_nodes;
+  options_ = &options;
   bytes_ = bytes_for(nr_nodes);
   start_ns_ = os::now_ns_once();
   void* memory = as_file ? os::map_memfd(WEIR_STATS_NAME, bytes_, nullptr, fd_) : nullptr;
@@ -73,15 +82,19 @@ bool StatsPage::renew(bool quietly) {
   if (page_ == nullptr) return false;
   if (!is_file_) {
     page_->pid = static_cast<uint32_t>(os::process_id());
-    // Who was writing is not there any more.
+    // Who was writing is not there any more, and who asked did not ask this process.
     page_->sequence += page_->sequence % 2;
+    page_->request = 0;
     return false;
   }
   if (quietly || os::map_memfd(WEIR_STATS_NAME, bytes_, page_, fd_) == nullptr) {
     is_file_ = false;
     // Should the system refuse to replace the mapping, what is published is lost among the parent's numbers, and does
-    // no harm there.
-    if (!os::vm_renew(page_, bytes_)) return false;
+    // no harm there; but what others ask of the parent is not for this process.
+    if (!os::vm_renew(page_, bytes_)) {
+      box_ = nullptr;
+      return false;
+    }
   }
   write_head();
   return true;
@@ -97,7 +110,7 @@ void StatsPage::write_head() {
   weir_stats_page& p = *page_;
   p.version = WEIR_STATS_VERSION;
   p.page_size = kPageSize;
-  p.size = bytes_;
+  p.size = stats_bytes(nr_nodes_);
   p.start_ns = start_ns_;
   p.pid = static_cast<uint32_t>(os::process_id());
   p.nr_nodes = nr_nodes_;
@@ -111,8 +124,21 @@ void StatsPage::write_head() {
   p.nr_counters = kNrCounters;
   memcpy(p.node_counter_names, kNodeCounterNames, sizeof(kNodeCounterNames));
   memcpy(p.counter_names, kCounterNames, sizeof(kCounterNames));
+  box_ = reinterpret_cast<weir_control_box*>(reinterpret_cast<char*>(page_) + stats_bytes(nr_nodes_));
+  p.request = 0;
+  p.control_offset = static_cast<uint32_t>(stats_bytes(nr_nodes_));
+  p.control_version = WEIR_CONTROL_VERSION;
+  p.options_id = options_id();
+  p.nr_options = kNrOptions;
+  publish_options();
   // Last: who finds it finds the rest.
   __atomic_store_n(&p.magic, WEIR_STATS_MAGIC, __ATOMIC_RELEASE);
+}
+
+void StatsPage::publish_options() {
+  if (page_ == nullptr) return;
+  for (const OptionInfo& option : kOptionTable)
+    publish(page_->options[static_cast<size_t>(option.id)], option_value(*options_, option.id));
 }
 
 weir_stats_node* StatsPage::node(NodeId node) const {

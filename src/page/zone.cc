@@ -50,6 +50,9 @@ constexpr unsigned kPurgeBatchBlocks = 32;
 bool Zone::init(const ZoneConfig& config) {
   config_ = config;
   set_managed(config.managed);
+  watermark_min_ = config.watermarks.min;
+  watermark_low_ = config.watermarks.low;
+  watermark_high_ = config.watermarks.high;
   if (!arena_.init(config.place, config.extra, config.os_node)) return false;
   LockGuard guard(mutex_);
   buddy_.init(arena_.pages(), arena_.residency(), arena_.free_max_blocks(), arena_.pageblock_types());
@@ -161,15 +164,29 @@ void Zone::publish_usage() {
   if (limited()) weir::publish(node->resident, total().v);
 }
 
+void Zone::publish_watermarks() {
+  weir_stats_node* node = config_.published;
+  if (node == nullptr) return;
+  const Watermarks marks = watermarks();
+  weir::publish(node->watermark_min, marks.min.v);
+  weir::publish(node->watermark_low, marks.low.v);
+  weir::publish(node->watermark_high, marks.high.v);
+}
+
+void Zone::set_watermarks(const Watermarks& marks) {
+  watermark_min_ = marks.min;
+  watermark_low_ = marks.low;
+  watermark_high_ = marks.high;
+  publish_watermarks();
+}
+
 void Zone::publish_all() {
   weir_stats_node* node = config_.published;
   if (node != nullptr) {
     weir::publish(node->present_node, 1u);
     weir::publish(node->os_node, config_.os_node);
     weir::publish(node->spanned, arena_.capacity().v);
-    weir::publish(node->watermark_min, config_.watermarks.min.v);
-    weir::publish(node->watermark_low, config_.watermarks.low.v);
-    weir::publish(node->watermark_high, config_.watermarks.high.v);
+    publish_watermarks();
     publish_rest();
     publish_usage();
   }
@@ -539,7 +556,7 @@ ZoneStats Zone::stats() {
     s.free = s.managed.v > charged_ ? Pages(s.managed.v - charged_) : Pages(0);
   s.resident = total();
   s.free_resident = buddy_.nr_free_resident();
-  s.watermarks = config_.watermarks;
+  s.watermarks = watermarks();
   s.metadata_bytes = arena_.metadata_bytes();
   buddy_.collect(s.buddy);
 #define VMSTAT(name, help) s.name = counters_.name;

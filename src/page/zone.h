@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/live.h"
 #include "base/lock.h"
 #include "base/units.h"
 #include "page/arena.h"
@@ -130,7 +131,10 @@ class Zone {
   bool limited() const { return config_.hooks.self != nullptr; }
   Pages managed() const { return Pages(managed_.load(std::memory_order_relaxed)); }
   void set_managed(Pages managed) { managed_.store(managed.v, std::memory_order_relaxed); }
-  const Watermarks& watermarks() const { return config_.watermarks; }
+  // Each is right; while they are being changed, they may be of different moments.
+  Watermarks watermarks() const { return {watermark_min_.load(), watermark_low_.load(), watermark_high_.load()}; }
+  // By one thread at a time.
+  void set_watermarks(const Watermarks& marks);
   uint64_t resident_mask(uint32_t cluster) const {
     return __atomic_load_n(&arena_.residency()[cluster], __ATOMIC_RELAXED);
   }
@@ -192,6 +196,7 @@ class Zone {
   void end_huge_pages();
   void publish() WEIR_REQUIRES(mutex_);
   void publish_rest() WEIR_REQUIRES(mutex_);
+  void publish_watermarks();
 
   ZoneConfig config_;
   Arena arena_;
@@ -208,6 +213,7 @@ class Zone {
   } counters_ WEIR_GUARDED_BY(mutex_);
   std::atomic<uint64_t> free_resident_{0};
   std::atomic<uint64_t> managed_{0};
+  Live<Pages> watermark_min_, watermark_low_, watermark_high_;
   std::atomic<uint64_t> resident_{0};  // bits in the residency map; kept only with a limit
   std::atomic<uint64_t> outside_{0};
   std::atomic<uint64_t> accessible_{0};

@@ -142,7 +142,9 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
       for (unsigned i = 0; i < nr_nodes_; ++i)
         if (nodes_[i] != nullptr) nodes_[i]->wake_all();
     if (&kswapd == first_kswapd()) thaw_children();
+    if (often_ != nullptr) often_();
     update_limit();
+    reduce_pool(kswapd);
     const Zone& zone = kswapd.node->zone();
     const Pages freed = balance(kswapd);
     const bool waiting = kswapd.waiting.load() != 0;
@@ -188,7 +190,7 @@ Pages Reclaimer::goal(const Kswapd& kswapd) {
 Pages Reclaimer::balance(Kswapd& kswapd) {
   NodeReclaim& node = *kswapd.node;
   Zone& zone = node.zone();
-  const Watermarks& marks = zone.watermarks();
+  const Watermarks marks = zone.watermarks();
   const bool urgent = kswapd.waiting.load() != 0;
   // Without kswapd=1 nothing is done ahead of need.
   const Pages start = options_->kswapd ? marks.low : Pages(marks.min.v / 2);
@@ -224,6 +226,17 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
   return freed;
 }
 
+// The pool's room may have been made smaller.
+void Reclaimer::reduce_pool(Kswapd& kswapd) {
+  NodeReclaim& node = *kswapd.node;
+  while (mode() == Mode::kSwap && node.pool_is_over() && enter_eviction()) {
+    const bool less = node.write_pool_back(kswapd.bench);
+    leave_eviction();
+    run_requests();
+    if (!less) break;
+  }
+}
+
 void Reclaimer::wake(Kswapd& kswapd) {
   kswapd.word.fetch_add(1);
   if (!kswapd.asleep.exchange(false)) return;
@@ -233,6 +246,11 @@ void Reclaimer::wake(Kswapd& kswapd) {
 
 void Reclaimer::wake_kswapd(NodeId node) {
   if (mode() != Mode::kOff && kswapds_[node.v] != nullptr) wake(*kswapds_[node.v]);
+}
+
+void Reclaimer::wake_all_kswapds() {
+  for (Kswapd* each : kswapds_)
+    if (each != nullptr) wake(*each);
 }
 
 void Reclaimer::note_peak() {
@@ -246,15 +264,26 @@ void Reclaimer::note_peak() {
 
 // With a limit of the whole process, the heap gets what everything else leaves: what that is, the kernel tells.
 void Reclaimer::update_limit() {
-  if (!by_rss_) return;
+  if (!by_rss_ || is_lifted()) return;
+  LockGuard guard(budget_mutex_);
+  share_out();
+}
+
+void Reclaimer::share_out() {
+  if (is_lifted()) return;
+  if (!by_rss_) {
+    for (unsigned i = 0; i < nr_nodes_; ++i)
+      if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(share_of(NodeId(static_cast<uint16_t>(i)), limit_));
+    return;
+  }
   uint64_t heap = 0;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) heap += nodes_[i]->zone().total().v;
   const uint64_t rss = os::resident_pages().v;
   const uint64_t others = rss > heap ? rss - heap : 0;
   // The heap keeps a sixteenth whatever the others hold: with nothing at all, the program could not go on.
-  const uint64_t least = limit_.v / 16;
-  const uint64_t left = limit_.v > others + least ? limit_.v - others : least;
+  const uint64_t limit = limit_.load().v, least = limit / 16;
+  const uint64_t left = limit > others + least ? limit - others : least;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(Pages(left / nr_nodes_));
 }
@@ -263,7 +292,7 @@ void Reclaimer::update_limit() {
 
 bool Reclaimer::may_take(Zone& zone, Pages count) {
   const Pages free = zone.free_budget();
-  const Watermarks& marks = zone.watermarks();
+  const Watermarks marks = zone.watermarks();
   if (free < count + marks.low) {
     wake_kswapd(zone.node());
   }
@@ -358,7 +387,7 @@ bool Reclaimer::ask(Request& request, NodeId node) {
 void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   Zone& zone = node.zone();
   const Pages free = zone.free_budget();
-  const Watermarks& marks = zone.watermarks();
+  const Watermarks marks = zone.watermarks();
   if (free < marks.low + count) wake_kswapd(zone.node());
   const bool starved = free.v < marks.min.v / 2 + count.v;
   if (!starved && zone.total() + count <= zone.managed()) return;

@@ -4,6 +4,7 @@
 
 #include "base/bitmap.h"
 #include "base/check.h"
+#include "os/proc.h"
 #include "os/service_thread.h"
 #include "os/uffd.h"
 #include "os/vm.h"
@@ -74,11 +75,27 @@ bool NodeReclaim::init(Pages capacity, StagingPlace staging, const ReclaimPolicy
   nr_pageblocks_ = static_cast<uint32_t>((capacity.v + kPageblockPages - 1) / kPageblockPages);
   armed_ = static_cast<std::atomic<uint64_t>*>(os::vm_map(align_up(nr_pageblocks_ / 8 + 8, kPageSize)));
   if (armed_ == nullptr || !map_.init(capacity)) return false;
-  // Room for as much again as slabs that are not full may take.
-  const size_t room = align_up(2 * bytes_of(policy.zswap_max), kPageSize);
-  if (policy.zswap && !pool_.init(room, policy.codec, pool_wish(staging))) return false;
-  pool_.set_max_pages(policy.zswap_max);
-  return true;
+  return !policy.zswap || init_pool();
+}
+
+// Room for as much again as slabs that are not full may take; and, because the limit may be raised, for many times
+// that, where address space is not counted.
+bool NodeReclaim::init_pool() {
+  constexpr uint64_t kGrowth = 16;
+  const Pages max = policy_.zswap_max;
+  zswap_room_ = os::address_space_limit() == SIZE_MAX ? Pages(max.v * kGrowth) : max;
+  pool_.set_max_pages(max);
+  if (pool_.init(2 * bytes_of(zswap_room_), policy_.codec, pool_wish(staging_))) return true;
+  zswap_room_ = max;
+  return pool_.init(align_up(2 * bytes_of(max), kPageSize), policy_.codec, pool_wish(staging_));
+}
+
+void NodeReclaim::change_policy(const ReclaimPolicy& policy) {
+  policy_.standby_percent = policy.standby_percent;
+  policy_.most_readahead = policy.most_readahead;
+  const Pages wanted = policy.zswap_max;
+  policy_.zswap_max = wanted < zswap_room_ ? wanted : zswap_room_;
+  pool_.set_max_pages(policy_.zswap_max);
 }
 
 ZoneHooks NodeReclaim::hooks() {

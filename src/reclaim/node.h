@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/live.h"
 #include "base/lock.h"
 #include "os/vm.h"
 #include "page/zone.h"
@@ -34,13 +35,15 @@ struct GarbageBatch {
   unsigned pages = 0;
 };
 
-// How a node reclaims; constant while it does.
+// How a node reclaims.
 struct ReclaimPolicy {
+  // Constant while it does.
   bool zswap = true;
   Codec codec = Codec::kLz4;
-  Pages zswap_max{};
-  unsigned standby_percent = 10;
-  unsigned most_readahead = 8;  // pages, 2^page_cluster
+  // May be changed meanwhile.
+  Live<Pages> zswap_max{};
+  Live<unsigned> standby_percent{10};
+  Live<unsigned> most_readahead{8};  // pages, 2^page_cluster
 };
 
 // What one thread of weir's own works with.
@@ -170,6 +173,14 @@ class NodeReclaim {
   ZswapPool& pool() { return pool_; }
   ReclaimCounters& counters() const { return *counters_; }
   const ReclaimPolicy& policy() const { return policy_; }
+  // What may be changed of it, as it is in `policy`.
+  void change_policy(const ReclaimPolicy& policy);
+  // The most that zswap_max can be: what the pool has address space for.
+  Pages zswap_room() const { return zswap_room_; }
+  // Whether the pool holds more than it may, and there is a file that it can go to.
+  bool pool_is_over() const;
+  // Writes the oldest of it to the file, as much as fits a round of kswapd; false: nothing could be.
+  bool write_pool_back(Workbench& bench);
   uint64_t swapped_pages() const { return nr_swapped_.load(std::memory_order_relaxed); }
 
   // Null when all agrees; nothing may run at the same time.
@@ -193,6 +204,7 @@ class NodeReclaim {
   static void allocated(void* self, Pfn first, Pages count);
   static void forget(void* self, Pfn first, Pages count);
   static void drop(void* self, Pfn first, Pages count, bool begin);
+  bool init_pool();
   void forget_pages(ClusterId c, uint64_t pages);
   void forget_content(ClusterId c, uint64_t pages);
   void release_from_outside(ClusterId c, uint64_t pages);
@@ -239,6 +251,7 @@ class NodeReclaim {
   SwapFiles* files_ = nullptr;
   ReclaimCounters* counters_ = nullptr;
   ZswapPool pool_;
+  Pages zswap_room_{};
   std::atomic<uint64_t>* armed_ = nullptr;
   uint32_t nr_pageblocks_ = 0;
   std::atomic<uint64_t> nr_standby_{0};

@@ -31,26 +31,75 @@ T* map_new() {
 
 }  // namespace
 
+namespace {
+
+struct WholeLimit {
+  Pages pages;
+  bool by_rss;  // of the whole process
+};
+
+WholeLimit resolve(const Options& options) {
+  const auto bytes_of_limit = [](uint64_t wanted) {
+    return wanted == kCgroupLimit ? os::cgroup_memory_limit() : wanted;
+  };
+  const uint64_t heap = bytes_of_limit(options.limit), rss = bytes_of_limit(options.rss_limit);
+  const bool by_rss = rss != 0 && (heap == 0 || rss < heap);
+  return {Pages((by_rss ? rss : heap) >> kPageShift), by_rss};
+}
+
+}  // namespace
+
 bool Reclaimer::init(const Options& options, FaultStory story) {
   options_ = &options;
   story_ = story;
-  const auto resolve = [](uint64_t wanted) { return wanted == kCgroupLimit ? os::cgroup_memory_limit() : wanted; };
-  uint64_t bytes = resolve(options.limit);
-  if (const uint64_t rss = resolve(options.rss_limit); rss != 0 && (bytes == 0 || rss < bytes)) {
-    bytes = rss;
-    by_rss_ = true;
-  }
-  limit_ = Pages(bytes >> kPageShift);
-  if (limit_.v == 0) return false;
+  const WholeLimit limit = resolve(options);
+  if (limit.pages.v == 0) return false;
+  limit_ = first_limit_ = limit.pages;
+  by_rss_ = limit.by_rss;
   policy_.zswap = options.zswap;
   policy_.codec = options.zswap_compressor == ZswapCompressor::kZstd ? Codec::kZstd : Codec::kLz4;
-  policy_.standby_percent = static_cast<unsigned>(options.standby_percent);
-  policy_.most_readahead = 1u << options.page_cluster;
-  const Pages wanted(options.zswap_max >> kPageShift);
-  // Where there is no file, compressed memory is all there is: then an eighth is left for pages in use.
-  policy_.zswap_max = wanted.v == 0 ? Pages(wants_file() ? limit_.v / 2 : limit_.v - limit_.v / 8) : wanted;
-  if (policy_.zswap_max > limit_) policy_.zswap_max = limit_;
+  update_policy();
   mode_.store(Mode::kPurge, std::memory_order_relaxed);
+  return true;
+}
+
+void Reclaimer::update_policy() {
+  policy_.standby_percent = static_cast<unsigned>(options_->standby_percent);
+  policy_.most_readahead = 1u << options_->page_cluster;
+  const Pages limit = limit_, wanted(options_->zswap_max >> kPageShift);
+  // Where there is no file, compressed memory is all there is: then an eighth is left for pages in use.
+  const Pages most = wanted.v != 0 ? wanted : Pages(wants_file() ? limit.v / 2 : limit.v - limit.v / 8);
+  policy_.zswap_max = most < limit ? most : limit;
+}
+
+Pages Reclaimer::share_of(NodeId node, Pages pages) const {
+  const auto product = static_cast<unsigned __int128>(pages.v) * shares_[node.v].v;
+  return Pages(static_cast<uint64_t>(product / first_limit_.v));
+}
+
+Pages Reclaimer::zswap_room() const {
+  Pages room;
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) room += nodes_[i]->zswap_room();
+  return room;
+}
+
+bool Reclaimer::options_changed(Budget budget) {
+  if (budget == Budget::kAlso) {
+    const WholeLimit limit = resolve(*options_);
+    if (limit.pages.v == 0) return false;
+    LockGuard guard(budget_mutex_);
+    limit_ = limit.pages;
+    by_rss_ = limit.by_rss;
+    share_out();
+  }
+  update_policy();
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    ReclaimPolicy policy = policy_;
+    policy.zswap_max = share_of(NodeId(static_cast<uint16_t>(i)), policy_.zswap_max);
+    nodes_[i]->change_policy(policy);
+  }
   return true;
 }
 
@@ -58,7 +107,8 @@ NodeReclaim* Reclaimer::add_node(NodeId node, Pages capacity, Pages managed, Sta
   auto* made = map_new<NodeReclaim>();
   if (made == nullptr) return nullptr;
   ReclaimPolicy policy = policy_;
-  policy.zswap_max = Pages(policy.zswap_max.v * managed.v / (limit_.v == 0 ? 1 : limit_.v));
+  shares_[node.v] = managed;
+  policy.zswap_max = share_of(node, policy_.zswap_max);
   if (!made->init(capacity, staging, policy, shards_, files_, counters_)) return nullptr;
   auto* kswapd = map_new<Kswapd>();
   if (kswapd == nullptr) return nullptr;
@@ -99,7 +149,7 @@ void Reclaimer::open_swap_file() {
     swap_problem_ = "swap_fault is not a list of faults";
     return;
   }
-  const uint64_t most = options_->swap_size != 0 ? options_->swap_size : 4 * bytes_of(limit_);
+  const uint64_t most = options_->swap_size != 0 ? options_->swap_size : 4 * bytes_of(limit_.load());
   SwapFileConfig config;
   config.path = options_->swap.c_str();
   // By the name only at first: a child may have another root directory.
@@ -346,6 +396,7 @@ void Reclaimer::thaw_children() {
 // The child has its parent's pages, lists and compressed memory, but neither its threads nor its userfaultfds. Until
 // new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
 bool Reclaimer::after_fork_in_child() {
+  new (&budget_mutex_) Mutex(LockRank::kLru);
   if (mode() != Mode::kSwap) {
     close_page_descriptor();
     publish();
@@ -383,6 +434,7 @@ bool Reclaimer::after_fork_in_child() {
 
 // Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.
 void Reclaimer::lift_limit() {
+  lifted_.store(true, std::memory_order_relaxed);
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     if (nodes_[i] == nullptr) continue;
     static_cast<void>(nodes_[i]->after_fork_in_child(NodeReclaim::Fork::kNothingAway));

@@ -44,6 +44,19 @@ class Reclaimer {
   // Takes the options of a limit; no thread yet. False: there is no limit after all.
   [[nodiscard]] bool init(const Options& options, FaultStory story);
   Pages limit() const { return limit_; }
+  // A node's part of so much of the limit.
+  Pages share_of(NodeId node, Pages pages) const;
+  // Takes over what may be changed of the options, by one thread at a time: the policy of all nodes, and with kAlso the
+  // limit. Their watermarks are the caller's. False: there would be no limit any more, and nothing changes.
+  enum class Budget : bool { kStays, kAlso };
+  [[nodiscard]] bool options_changed(Budget budget);
+  // The most that zswap_max can be while the program runs.
+  Pages zswap_room() const;
+  // Whether this is the child of a fork that cannot swap and was therefore left without a limit.
+  bool is_lifted() const { return lifted_.load(std::memory_order_relaxed); }
+  // Has kswapd call this whenever it wakes, at least every 50 ms. Before start().
+  void call_often(void (*what)()) { often_ = what; }
+  void wake_all_kswapds();
   // Makes the reclaimer of a node, before its zone. Null: no memory.
   [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, StagingPlace staging);
   // Starts weir's threads and waits until they are ready; the mode is known then. From a thread of the program.
@@ -175,14 +188,18 @@ class Reclaimer {
   void leave_eviction();
   void note_peak();
   void update_limit();
+  void share_out() WEIR_REQUIRES(budget_mutex_);
+  void update_policy();
+  void reduce_pool(Kswapd& kswapd);
   void note_stall(uint64_t us);
 
   // -- constant after init
   const Options* options_ = nullptr;
   FaultStory story_;
-  ReclaimPolicy policy_;
-  Pages limit_{};
-  bool by_rss_ = false;
+  ReclaimPolicy policy_;  // and what options_changed changes of it
+  void (*often_)() = nullptr;
+  Pages first_limit_{};           // that the program was started with
+  Pages shares_[kMaxNodes] = {};  // and the nodes' parts of it
   NodeReclaim* nodes_[kMaxNodes] = {};
   unsigned nr_nodes_ = 0;
   char* zeros_ = nullptr;
@@ -224,7 +241,14 @@ class Reclaimer {
   static constexpr unsigned kMostChildren = 64;
   Child children_[kMostChildren];
 
+  // -- changed by options_changed
+  Live<Pages> limit_;
+  Live<bool> by_rss_;
+
   // -- at work
+  std::atomic<bool> lifted_{false};
+  // Whoever gives zones their part of the limit.
+  Mutex budget_mutex_{LockRank::kLru};
   weir_stats_page* published_ = nullptr;
   int page_fd_ = -1;  // in the program's table, until weir's threads have it
   ThreadCpus cpus_;

@@ -20,7 +20,7 @@ constexpr uint64_t kPoolFullPercent = 90;
 // A share of what pages in use can have: what the pool takes has no second chance to give.
 Pages NodeReclaim::standby_target() const {
   const uint64_t managed = zone_->managed().v, pool = policy_.zswap ? pool_.pool_pages().v : 0;
-  return Pages((managed > pool ? managed - pool : 0) * policy_.standby_percent / 100);
+  return Pages((managed > pool ? managed - pool : 0) * policy_.standby_percent.load() / 100);
 }
 
 bool NodeReclaim::wants_standby_out(const ScanControl& sc) const {
@@ -107,8 +107,19 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   // After what was scanned, so that nobody sees more pages stolen than scanned.
   count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);
-  if (policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.v * kPoolFullPercent)
+  if (policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.load().v * kPoolFullPercent)
     sc.reclaimed += write_back_pool(bench);
+}
+
+bool NodeReclaim::pool_is_over() const {
+  return policy_.zswap && files_->writer() != nullptr && pool_.pool_pages() > policy_.zswap_max.load();
+}
+
+bool NodeReclaim::write_pool_back(Workbench& bench) {
+  const uint64_t before = pool_.stats().stored;
+  // As many clusters as a batch has: some milliseconds.
+  for (unsigned i = 0; i < GarbageBatch::kClusters && pool_is_over(); ++i) static_cast<void>(write_back_pool(bench));
+  return pool_.stats().stored < before;
 }
 
 }  // namespace weir

@@ -75,6 +75,33 @@ TEST(OptionsApi, DescribesEveryOption) {
   EXPECT_STREQ(info.words, "lz4 zstd");
 }
 
+TEST(OptionsApi, WhatCanBeChangedHasAName) {
+  weir_option_info info;
+  size_t changeable = 0;
+  for (size_t i = 0; weir_option_describe(i, &info, sizeof(info)) == 1; ++i) {
+    EXPECT_EQ(info.changeable != 0, info.sysctl[0] != '\0') << info.name;
+    changeable += info.changeable != 0 ? 1 : 0;
+    if (info.name == std::string("page_cluster")) EXPECT_STREQ(info.sysctl, "vm.page-cluster");
+    if (info.name == std::string("tcache")) EXPECT_EQ(info.changeable, 0);
+  }
+  EXPECT_EQ(changeable, 10u);
+}
+
+TEST(OptionsApi, FormatsNumbersOfThePage) {
+  char text[WEIR_OPTION_TEXT];
+  const auto format = [&](const char* name, int64_t number) {
+    return weir_option_format(name, number, text, sizeof(text)) == 1 ? std::string(text) : "no such option";
+  };
+  EXPECT_EQ(format("limit", 64 << 20), "64M");
+  EXPECT_EQ(format("limit", -1), "cgroup");
+  EXPECT_EQ(format("thp", 1), "dense");
+  EXPECT_EQ(format("thp", 77), "77") << "a page may have been damaged";
+  EXPECT_EQ(format("thp", -77), "-77");
+  EXPECT_EQ(format("swap", 0), "none");
+  EXPECT_EQ(format("swap", 10), "(text)");
+  EXPECT_EQ(format("nothing", 1), "no such option");
+}
+
 TEST(OptionsApi, DescribesToCallersThatKnowLess) {
   char name[sizeof(weir_option_info::name) + 1];
   name[sizeof(name) - 1] = 'x';

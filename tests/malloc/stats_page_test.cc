@@ -32,7 +32,7 @@ class StatsPageTest : public testing::Test {
   ~StatsPageTest() override { os::close_descriptor(page_.take_descriptor()); }
   void start(unsigned nr_nodes) {
     make_topology(topology_, nr_nodes);
-    page_.map(nr_nodes, false, nullptr);
+    page_.map(nr_nodes, false, nullptr, options_);
     AllocatorSetup setup;
     setup.options = &options_;
     setup.topology = &topology_;
@@ -154,8 +154,9 @@ TEST_F(StatsPageTest, PagesOfAnotherNodeAreMisses) {
 }
 
 TEST(StatsPageFile, AChildHasItsOwn) {
+  const Options options;
   StatsPage page;
-  page.map(1, true, nullptr);
+  page.map(1, true, nullptr, options);
   ASSERT_NE(page.page(), nullptr);
   const int fd = page.take_descriptor();
   if (fd < 0) GTEST_SKIP() << "no memfd here";
@@ -182,8 +183,9 @@ TEST(StatsPageFile, AChildHasItsOwn) {
 
 TEST(StatsPageFile, InTheRoomThatIsGiven) {
   alignas(kPageSize) static char room[StatsPage::kBytesOfOneNode] = {};
+  const Options options;
   StatsPage page;
-  page.map(1, false, room);
+  page.map(1, false, room, options);
   EXPECT_EQ(static_cast<void*>(page.page()), room);
   EXPECT_LT(page.take_descriptor(), 0);
   page.page()->sequence = 7;

@@ -49,6 +49,12 @@ completes 'weir run --limit 1G --su' --summary
 completes 'weir doctor --' --help --swap --json
 completes 'weir doctor ' ''
 
+completes 'weir get 4711 page' page_cluster
+completes 'weir get 4711 vm.pa' vm.page-cluster
+completes 'weir set 4711 vm.w' vm.watermark_scale_factor=
+completes 'weir set 4711 tcache' ''
+completes 'weir set 4711 limit=' 0 cgroup
+completes 'weir set 4711 decay_ms=1s kswapd=' 0 1
 # Values: of options that name a key, of types that list words, of keys.
 completes 'weir run --limit c' cgroup
 completes 'weir run --limit=c' cgroup

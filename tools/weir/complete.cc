@@ -20,7 +20,7 @@ bool is_hidden(const std::string& group) {
 std::optional<weir_option_info> find_key(std::string_view key) {
   weir_option_info info;
   for (size_t i = 0; weir_option_describe(i, &info, sizeof(info)) != 0; ++i)
-    if (info.name == key) return info;
+    if (info.name == key || (info.changeable != 0 && info.sysctl == key)) return info;
   return {};
 }
 
@@ -33,6 +33,25 @@ void offer_values(const weir_option_info& info, std::string_view typed, size_t o
   std::istringstream words(info.words);
   for (std::string word; words >> word;) offer(fmt::format("{}{}", typed.substr(0, offset), word), typed);
   if (info.is_path != 0) fmt::print(":files {}\n", offset);
+}
+
+// The kernel's name is offered only where it is another one, and only when it is being typed.
+void offer_key(const weir_option_info& info, std::string_view typed, std::string_view behind) {
+  offer(fmt::format("{}{}", info.name, behind), typed);
+  if (info.changeable != 0 && info.sysctl != std::string_view(info.name) && typed.starts_with("vm."))
+    offer(fmt::format("{}{}", info.sysctl, behind), typed);
+}
+
+// Keys alone; or with an equals sign behind them, and values, for what can be changed while a program runs.
+void offer_keys(std::string_view typed, bool to_change) {
+  if (const size_t equals = typed.find('='); to_change && equals != std::string_view::npos) {
+    if (const auto info = find_key(typed.substr(0, equals))) offer_values(*info, typed, equals + 1);
+    return;
+  }
+  weir_option_info info;
+  for (size_t i = 0; weir_option_describe(i, &info, sizeof(info)) != 0; ++i)
+    if (!to_change || info.changeable != 0) offer_key(info, typed, to_change ? "=" : "");
+  if (to_change) fmt::print(":nospace\n");
 }
 
 void offer_assignment(std::string_view typed, size_t offset) {
@@ -69,6 +88,7 @@ void offer_words_of(std::string_view type, std::string_view typed, size_t offset
 void offer_argument(const CLI::Option& option, std::string_view typed, size_t offset) {
   const std::string type = option.get_type_name();
   if (type == "KEY=VALUE") return offer_assignment(typed, offset);
+  if (type == "SETTING=VALUE" || type == "KEY") return offer_keys(typed, type != "KEY");
   // zswap takes sizes too, so its own words count.
   const bool has_words = type.find('|') != std::string::npos;
   if (const auto info = find_key(key_of(option)); info && !has_words) return offer_values(*info, typed, offset);

@@ -11,6 +11,7 @@ namespace weir::tool {
 enum ExitStatus : int {
   kUsage = 64,           // EX_USAGE: the command line or WEIR_CONF is wrong
   kNoStats = 66,         // EX_NOINPUT: no such process, or it is not on weir, or it may not be read; or no recording
+  kNotTaken = 75,        // EX_TEMPFAIL: the process has not answered a request
   kFailed = 125,         // weir itself failed: no library to preload
   kNotExecutable = 126,  // the program was found but cannot be executed
   kNotFound = 127,       // the program was not found

@@ -14,6 +14,7 @@
 #include "plot.h"
 #include "recorder.h"
 #include "run.h"
+#include "settings.h"
 #include "top.h"
 
 namespace weir::tool {
@@ -30,6 +31,8 @@ constexpr const char* kExamples = R"(Examples:
   weir top
   weir vmstat 4711 1
   weir meminfo 4711
+  weir get 4711
+  weir set 4711 limit=256M
   weir run --limit 512M --record server.jsonl -- ./server
   weir plot server.jsonl -o server.svg
 )";
@@ -145,6 +148,7 @@ int start(std::vector<std::string> arguments) {
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
   add_inspection(app);
   add_top(app);
+  add_settings(app);
   add_record(app);
   add_plot(app);
   if (generate(app, arguments)) return 0;

@@ -82,6 +82,14 @@ std::string page_part_of(const CLI::App& command, const CLI::App& app) {
                      roff(command.get_description()), entries_of(command), roff_paragraphs(footer));
 }
 
+// How the option can be changed while the program runs.
+std::string change_of(const weir_option_info& info) {
+  if (info.changeable == 0) return "";
+  const bool same = info.sysctl == std::string_view(info.name);
+  return fmt::format("Can be changed while the program runs (weir set{}).\n",
+                     same ? "" : fmt::format(", also as \\fB{}\\fR", roff(info.sysctl)));
+}
+
 }  // namespace
 
 std::string man_page_of_command(const CLI::App& app) {
@@ -104,8 +112,8 @@ std::string man_page_of_conf() {
   page += section("DESCRIPTION", kConfAbout) + ".SH OPTIONS\n";
   weir_option_info info;
   for (size_t i = 0; weir_option_describe(i, &info, sizeof(info)) != 0; ++i)
-    page += fmt::format(".TP\n\\fB{}\\fR=\\fI{}\\fR\n{}.\nAccepted: {}.\n", roff(info.name), roff(info.default_value),
-                        roff(roff_sentence(info.help)), roff(info.accepted));
+    page += fmt::format(".TP\n\\fB{}\\fR=\\fI{}\\fR\n{}.\nAccepted: {}.\n{}", roff(info.name), roff(info.default_value),
+                        roff(roff_sentence(info.help)), roff(info.accepted), change_of(info));
   page += section("EXAMPLES", kConfExamples);
   return page + ".SH SEE ALSO\n.BR weir (1),\n.BR weir (3)\n";
 }

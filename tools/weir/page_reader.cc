@@ -29,29 +29,8 @@ constexpr uint64_t kMostSearched = uint64_t{1} << 20;
 // kswapd writes for a microsecond every few milliseconds. A process that was stopped just then stays in between.
 constexpr int kTries = 100;
 
-// A descriptor that is closed at the end.
-class File {
- public:
-  explicit File(const std::string& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
-  ~File() {
-    if (fd_ >= 0) close(fd_);
-  }
-  File(File&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  File& operator=(File&&) = delete;
-  explicit operator bool() const { return fd_ >= 0; }
-  // All of it, or false.
-  [[nodiscard]] bool read(void* to, size_t bytes, uint64_t at) const {
-    return pread(fd_, to, bytes, static_cast<off_t>(at)) == static_cast<ssize_t>(bytes);
-  }
-  // As much as there is.
-  [[nodiscard]] size_t read_some(void* to, size_t bytes, uint64_t at) const {
-    const ssize_t got = pread(fd_, to, bytes, static_cast<off_t>(at));
-    return got < 0 ? 0 : static_cast<size_t>(got);
-  }
-
- private:
-  int fd_;
-};
+// Of the page's own fields as they were first; whoever wants those behind them looks at node_offset.
+constexpr size_t kFirstSize = offsetof(weir_stats_page, request);
 
 bool within(uint64_t offset, uint64_t count, uint64_t each, uint64_t size) {
   return offset <= size && (each == 0 || count <= (size - offset) / each);
@@ -60,36 +39,15 @@ bool within(uint64_t offset, uint64_t count, uint64_t each, uint64_t size) {
 bool is_understood(const weir_stats_page& p) {
   return p.version == WEIR_STATS_VERSION && p.node_size >= sizeof(weir_stats_node) && p.node_offset % 8 == 0 &&
          p.node_size % 8 == 0 && p.slab_size >= sizeof(weir_stats_slab) && p.slab_offset % 8 == 0 &&
-         p.slab_size % 8 == 0 && p.node_offset >= sizeof(weir_stats_page) && p.nr_nodes <= 1024 &&
-         p.nr_classes <= 65536 && within(p.node_offset, p.nr_nodes, p.node_size, p.size) &&
+         p.slab_size % 8 == 0 && p.node_offset >= kFirstSize && p.nr_nodes <= 1024 && p.nr_classes <= 65536 &&
+         within(p.node_offset, p.nr_nodes, p.node_size, p.size) &&
          within(p.slab_offset, uint64_t{p.nr_nodes} * p.nr_classes, p.slab_size, p.size) &&
          within(p.swap_path_offset, WEIR_STATS_PATH, 1, p.size) && p.nr_counters <= WEIR_STATS_COUNTERS &&
          p.nr_node_counters <= WEIR_STATS_NODE_COUNTERS;
 }
 
-// Copies until nobody wrote meanwhile, or gives up on that: each number is right all the same.
-PageCopy copy_page(const File& file, uint64_t at) {
-  uint64_t magic = 0, size = 0;
-  if (!file.read(&magic, sizeof(magic), at)) return {PageStatus::kNoProcess, {}};
-  if (magic != WEIR_STATS_MAGIC) return {PageStatus::kNotOnWeir, {}};
-  if (!file.read(&size, sizeof(size), at + offsetof(weir_stats_page, size))) return {PageStatus::kNoProcess, {}};
-  if (size < sizeof(weir_stats_page) || size > kMostBytes) return {PageStatus::kOtherVersion, {}};
-  PageCopy copy{PageStatus::kRead, std::vector<uint64_t>((size + 7) / 8)};
-  const auto& page = *reinterpret_cast<const weir_stats_page*>(copy.words.data());
-  for (int i = 0; i < kTries; ++i) {
-    uint64_t after = 0;
-    if (!file.read(copy.words.data(), size, at) ||
-        !file.read(&after, sizeof(after), at + offsetof(weir_stats_page, sequence)))
-      return {PageStatus::kNoProcess, {}};
-    if (after == page.sequence && after % 2 == 0) break;
-    usleep(10);
-  }
-  if (page.size != size || !is_understood(page)) return {PageStatus::kOtherVersion, {}};
-  return copy;
-}
-
 // Where a mapping has the beacon and what it says; 0: nowhere, or the program has not started yet.
-uint64_t search_beacon(const File& memory, const Mapping& mapping) {
+uint64_t search_beacon(const PageFile& memory, const Mapping& mapping) {
   std::vector<char> bytes(std::min(mapping.end - mapping.start, kMostSearched));
   bytes.resize(memory.read_some(bytes.data(), bytes.size(), mapping.start));
   constexpr size_t kAlignment = 64;
@@ -105,8 +63,13 @@ bool may_have_beacon(const Mapping& mapping) {
   return mapping.writable && !mapping.shared && mapping.path.starts_with('/');
 }
 
+bool has_magic(const PageFile& memory, uint64_t at) {
+  uint64_t magic = 0;
+  return memory.read(&magic, sizeof(magic), at) && magic == WEIR_STATS_MAGIC;
+}
+
 // Where /proc/PID/mem is closed, the descriptors of weir's own threads are open to the user of the process.
-std::optional<File> find_descriptor(pid_t pid) {
+std::optional<PageFile> find_descriptor(pid_t pid, Access access) {
   std::error_code error;
   const std::string tasks = fmt::format("/proc/{}/task", pid);
   for (fs::directory_iterator task(tasks, error), end; !error && task != end; task.increment(error)) {
@@ -114,48 +77,120 @@ std::optional<File> find_descriptor(pid_t pid) {
     for (fs::directory_iterator fd(task->path() / "fd", inner), last; !inner && fd != last; fd.increment(inner)) {
       std::error_code gone;
       if (!fs::read_symlink(fd->path(), gone).string().starts_with(kMemfd)) continue;
-      if (File file(fd->path().string()); file) return file;
+      if (PageFile file(fd->path().string(), access == Access::kWrite); file) return file;
     }
   }
   return std::nullopt;
 }
 
-PageCopy read_by_descriptor(pid_t pid, bool is_owner) {
-  if (const auto file = find_descriptor(pid)) return copy_page(*file, 0);
-  return {is_owner ? PageStatus::kTraceOnly : PageStatus::kNotPermitted, {}};
+FoundPage found(PageFile file, uint64_t at) {
+  return {PageStatus::kRead, std::move(file), at};
 }
 
-PageCopy read_by_beacon(const File& memory, std::vector<Mapping> mappings) {
+FoundPage find_by_beacon(PageFile memory, std::vector<Mapping> mappings) {
   // Its usual place first.
   std::stable_partition(mappings.begin(), mappings.end(),
                         [](const Mapping& m) { return m.path.find("weir") != std::string::npos; });
   for (const Mapping& mapping : mappings) {
     if (!may_have_beacon(mapping)) continue;
     const uint64_t address = search_beacon(memory, mapping);
-    if (address == 0) continue;
-    PageCopy copy = copy_page(memory, address);
-    if (copy.status != PageStatus::kNotOnWeir) return copy;
+    if (address != 0 && has_magic(memory, address)) return found(std::move(memory), address);
   }
-  return {PageStatus::kNotOnWeir, {}};
+  return {};
+}
+
+FoundPage find_in_memory(pid_t pid, Access access, std::vector<Mapping> mappings, uint64_t memfd_at) {
+  PageFile memory(fmt::format("/proc/{}/mem", pid), access == Access::kWrite);
+  if (!memory) {
+    if (errno == ENOENT || errno == ESRCH) return {PageStatus::kNoProcess, {}, 0};
+    if (auto file = find_descriptor(pid, access)) return found(std::move(*file), 0);
+    return {is_own(pid) ? PageStatus::kTraceOnly : PageStatus::kNotPermitted, {}, 0};
+  }
+  if (memfd_at != 0) return found(std::move(memory), memfd_at);
+  return find_by_beacon(std::move(memory), std::move(mappings));
 }
 
 }  // namespace
 
-PageCopy read_page(pid_t pid) {
-  if (!process_exists(pid)) return {PageStatus::kNoProcess, {}};
-  const auto mappings = mappings_of(pid);
-  if (!mappings) return {errno == ENOENT || errno == ESRCH ? PageStatus::kNoProcess : PageStatus::kNotPermitted, {}};
+std::string describe(PageStatus status) {
+  switch (status) {
+    case PageStatus::kRead:
+      return "read";
+    case PageStatus::kNoProcess:
+      return "no such process";
+    case PageStatus::kNotPermitted:
+      return "permission denied: it is another user's, or protected";
+    case PageStatus::kTraceOnly:
+      return "permission denied: kernel.yama.ptrace_scope keeps a user's processes apart; try as root";
+    case PageStatus::kNotOnWeir:
+      return "it is not on weir (or was started with stats_page=0)";
+    case PageStatus::kOtherVersion:
+      return "it runs a version of weir that is not understood";
+  }
+  return "?";
+}
+
+PageFile::PageFile(const std::string& path, bool writable)
+    : fd_(open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC)) {}
+
+PageFile::~PageFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+bool PageFile::read(void* to, size_t bytes, uint64_t at) const {
+  return pread(fd_, to, bytes, static_cast<off_t>(at)) == static_cast<ssize_t>(bytes);
+}
+
+bool PageFile::write(const void* from, size_t bytes, uint64_t at) const {
+  return pwrite(fd_, from, bytes, static_cast<off_t>(at)) == static_cast<ssize_t>(bytes);
+}
+
+size_t PageFile::read_some(void* to, size_t bytes, uint64_t at) const {
+  const ssize_t got = pread(fd_, to, bytes, static_cast<off_t>(at));
+  return got < 0 ? 0 : static_cast<size_t>(got);
+}
+
+FoundPage find_page(pid_t pid, Access access) {
+  if (!process_exists(pid)) return {PageStatus::kNoProcess, {}, 0};
+  auto mappings = mappings_of(pid);
+  if (!mappings) return {errno == ENOENT || errno == ESRCH ? PageStatus::kNoProcess : PageStatus::kNotPermitted, {}, 0};
   const auto shared = std::find_if(mappings->begin(), mappings->end(),
                                    [](const Mapping& m) { return m.shared && m.path.starts_with(kMemfd); });
-  const bool has_memfd = shared != mappings->end();
-  if (!has_memfd && std::none_of(mappings->begin(), mappings->end(), may_have_beacon))
-    return {process_exists(pid) ? PageStatus::kNotOnWeir : PageStatus::kNoProcess, {}};
-  const File memory(fmt::format("/proc/{}/mem", pid));
-  if (!memory) {
-    if (errno == ENOENT || errno == ESRCH) return {PageStatus::kNoProcess, {}};
-    return read_by_descriptor(pid, is_own(pid));
+  const uint64_t memfd_at = shared != mappings->end() ? shared->start : 0;
+  if (memfd_at == 0 && std::none_of(mappings->begin(), mappings->end(), may_have_beacon))
+    return {process_exists(pid) ? PageStatus::kNotOnWeir : PageStatus::kNoProcess, {}, 0};
+  if (memfd_at != 0 && access == Access::kWrite)
+    if (auto file = find_descriptor(pid, access)) return found(std::move(*file), 0);
+  FoundPage page = find_in_memory(pid, access, std::move(*mappings), memfd_at);
+  if (page.status == PageStatus::kNotOnWeir && !process_exists(pid)) page.status = PageStatus::kNoProcess;
+  return page;
+}
+
+// Copies until nobody wrote meanwhile, or gives up on that: each number is right all the same.
+PageCopy copy_page(const PageFile& file, uint64_t at) {
+  uint64_t magic = 0, size = 0;
+  if (!file.read(&magic, sizeof(magic), at)) return {PageStatus::kNoProcess, {}};
+  if (magic != WEIR_STATS_MAGIC) return {PageStatus::kNotOnWeir, {}};
+  if (!file.read(&size, sizeof(size), at + offsetof(weir_stats_page, size))) return {PageStatus::kNoProcess, {}};
+  if (size < kFirstSize || size > kMostBytes) return {PageStatus::kOtherVersion, {}};
+  PageCopy copy{PageStatus::kRead, std::vector<uint64_t>((size + 7) / 8)};
+  const auto& page = *reinterpret_cast<const weir_stats_page*>(copy.words.data());
+  for (int i = 0; i < kTries; ++i) {
+    uint64_t after = 0;
+    if (!file.read(copy.words.data(), size, at) ||
+        !file.read(&after, sizeof(after), at + offsetof(weir_stats_page, sequence)))
+      return {PageStatus::kNoProcess, {}};
+    if (after == page.sequence && after % 2 == 0) break;
+    usleep(10);
   }
-  PageCopy copy = has_memfd ? copy_page(memory, shared->start) : read_by_beacon(memory, *mappings);
+  if (page.size != size || !is_understood(page)) return {PageStatus::kOtherVersion, {}};
+  return copy;
+}
+
+PageCopy read_page(pid_t pid) {
+  const FoundPage page = find_page(pid, Access::kRead);
+  if (page.status != PageStatus::kRead) return {page.status, {}};
+  PageCopy copy = copy_page(*page.file, page.at);
   if (copy.status == PageStatus::kNotOnWeir && !process_exists(pid)) copy.status = PageStatus::kNoProcess;
   return copy;
 }

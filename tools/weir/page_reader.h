@@ -1,10 +1,12 @@
-// Purpose: copies the statistics page out of another process, which takes no notice of it (weir/stats_page.h).
-// Thread safety: functions of the file system.
+// Purpose: finds the statistics page of another process, which takes no notice of it, and copies it
+// (weir/stats_page.h). Thread safety: functions of the file system.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 namespace weir::tool {
@@ -23,7 +25,41 @@ struct PageCopy {
   std::vector<uint64_t> words;  // the page, aligned, when it was read
 };
 
-// The page of a process, checked: all that its head says lies within it.
+// In words, as the end of a sentence about a process.
+[[nodiscard]] std::string describe(PageStatus status);
+
+// A file that is closed at the end: the memory of a process, or its memfd.
+class PageFile {
+ public:
+  explicit PageFile(const std::string& path, bool writable = false);
+  ~PageFile();
+  PageFile(PageFile&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
+  PageFile& operator=(PageFile&&) = delete;
+  explicit operator bool() const { return fd_ >= 0; }
+  [[nodiscard]] int fd() const { return fd_; }
+  // All of it, or false.
+  [[nodiscard]] bool read(void* to, size_t bytes, uint64_t at) const;
+  [[nodiscard]] bool write(const void* from, size_t bytes, uint64_t at) const;
+  // As much as there is.
+  [[nodiscard]] size_t read_some(void* to, size_t bytes, uint64_t at) const;
+
+ private:
+  int fd_;
+};
+
+// Where the page is.
+struct FoundPage {
+  PageStatus status = PageStatus::kNotOnWeir;
+  std::optional<PageFile> file;  // when the status is kRead
+  uint64_t at = 0;
+};
+
+// For writing, that is the memfd if there is one, so that all who write use the same file.
+enum class Access : uint8_t { kRead, kWrite };
+[[nodiscard]] FoundPage find_page(pid_t pid, Access access);
+
+// A page that was found, checked: all that its head says lies within it.
+[[nodiscard]] PageCopy copy_page(const PageFile& file, uint64_t at);
 [[nodiscard]] PageCopy read_page(pid_t pid);
 
 }  // namespace weir::tool

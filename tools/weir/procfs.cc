@@ -95,6 +95,18 @@ bool process_exists(pid_t pid) {
   return access(fmt::format("/proc/{}", pid).c_str(), F_OK) == 0;
 }
 
+pid_t own_number_of(pid_t pid) {
+  constexpr std::string_view kLabel = "\nNSpid:";
+  const std::string text = contents(fmt::format("/proc/{}/status", pid));
+  const size_t at = text.find(kLabel);
+  if (at == std::string::npos) return 0;
+  // One for each namespace, the innermost last.
+  std::istringstream numbers(text.substr(at + kLabel.size(), text.find('\n', at + 1) - at - kLabel.size()));
+  pid_t last = 0;
+  for (pid_t each = 0; numbers >> each;) last = each;
+  return last;
+}
+
 bool is_own(pid_t pid) {
   struct stat info = {};
   return stat(fmt::format("/proc/{}", pid).c_str(), &info) == 0 && info.st_uid == geteuid();

@@ -24,6 +24,9 @@ constexpr pid_t kMostPid = 4194304;
 // What it was called with, blanks between, as ps -o args (cut off at some KiB); "" when it is gone.
 [[nodiscard]] std::string arguments_of(pid_t pid);
 
+// Its number as it sees it itself, which is another one in a container; 0 when it is gone.
+[[nodiscard]] pid_t own_number_of(pid_t pid);
+
 struct Mapping {
   uint64_t start = 0, end = 0;
   bool writable = false;

@@ -13,24 +13,6 @@
 namespace weir::tool {
 namespace {
 
-std::string describe(PageStatus status) {
-  switch (status) {
-    case PageStatus::kRead:
-      return "read";
-    case PageStatus::kNoProcess:
-      return "no such process";
-    case PageStatus::kNotPermitted:
-      return "permission denied: it is another user's, or protected";
-    case PageStatus::kTraceOnly:
-      return "permission denied: kernel.yama.ptrace_scope keeps a user's processes apart; try as root";
-    case PageStatus::kNotOnWeir:
-      return "it is not on weir (or was started with stats_page=0)";
-    case PageStatus::kOtherVersion:
-      return "it runs a version of weir that is not understood";
-  }
-  return "?";
-}
-
 // Lists of names each end with a NUL; a page may have been damaged by the process itself.
 std::vector<Snapshot::Counter> named(const char* names, size_t room, const uint64_t* values, uint32_t count) {
   std::vector<Snapshot::Counter> all;

@@ -1,0 +1,146 @@
+#include "control/sysctl.h"
+
+#include <errno.h>
+
+#include "config/conf.h"
+#include "malloc/process.h"
+
+namespace weir {
+namespace {
+
+bool is_limit(OptionId id) {
+  return id == OptionId::limit || id == OptionId::rss_limit;
+}
+
+// What format_mistake says of an unknown key, without what stands in front of it.
+int report_unknown(std::string_view name, Line& report) {
+  Line mistake;
+  format_mistake(mistake, "", name, "");
+  constexpr std::string_view kBefore = "weir: : ";
+  std::string_view text = mistake.view();
+  if (text.starts_with(kBefore)) text.remove_prefix(kBefore.size());
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  report.text(text);
+  return ENOENT;
+}
+
+int report_pending(const PendingInfo& pending, Line& report) {
+  report.text("not there yet: ").text(pending.reason);
+  return EOPNOTSUPP;
+}
+
+// A limit can be changed, but not be taken away.
+int report_expected(const OptionInfo& option, Line& report) {
+  report.text("expected ");
+  if (!is_limit(option.id)) {
+    format_accepted(report, option);
+    return EINVAL;
+  }
+  format_number(report.text("a size "), option.id, option.min);
+  format_number(report.text(".."), option.id, option.max);
+  report.text(" (bytes, or with K, M, G, T), or cgroup");
+  return EINVAL;
+}
+
+bool apply_to_process(Allocator&, Reclaimer::Budget budget) {
+  return process_options_changed(budget);
+}
+
+}  // namespace
+
+int Sysctl::get(std::string_view name, Line& value, Line& report) const {
+  const OptionInfo* option = find_option_or_sysctl(name);
+  if (option == nullptr) {
+    const PendingInfo* pending = find_pending(name);
+    return pending != nullptr ? report_pending(*pending, report) : report_unknown(name, report);
+  }
+  format_option(value, options_, option->id);
+  return 0;
+}
+
+int Sysctl::find_changeable(std::string_view name, const SysctlInfo*& found, Line& report) const {
+  if (const PendingInfo* pending = find_pending(name)) return report_pending(*pending, report);
+  const OptionInfo* option = find_option_or_sysctl(name);
+  if (option == nullptr) return report_unknown(name, report);
+  found = find_sysctl(option->id);
+  if (found != nullptr) return 0;
+  report.text("cannot be changed while the program runs; set it when the program starts, in WEIR_CONF or by weir run");
+  return EPERM;
+}
+
+int Sysctl::check_needs(const SysctlInfo& sysctl, Line& report) const {
+  if (sysctl.needs == Needs::kNothing) return 0;
+  Reclaimer* reclaimer = allocator_.reclaimer();
+  if (reclaimer == nullptr) {
+    report.text("the program was started without a limit; start it under weir run --limit SIZE");
+    return ENXIO;
+  }
+  if (reclaimer->is_lifted()) {
+    report.text("this child of a fork had to be left without a limit, because it cannot swap");
+    return ENXIO;
+  }
+  if (sysctl.needs == Needs::kSwapping && reclaimer->mode() != Reclaimer::Mode::kSwap) {
+    report.text("pages of this program cannot be swapped (weir doctor says why), so that this would have no effect");
+    return ENXIO;
+  }
+  return 0;
+}
+
+// What the table cannot know.
+int Sysctl::check_value(const OptionInfo& option, int64_t wanted, Line& report) const {
+  const uint64_t other_limit = option.id == OptionId::limit ? options_.rss_limit : options_.limit;
+  if (is_limit(option.id) && wanted == 0 && other_limit == 0) {
+    report.text("a limit cannot be taken away while the program runs; ");
+    return report_expected(option, report);
+  }
+  if (option.id != OptionId::zswap_max) return 0;
+  if (!options_.zswap) {
+    report.text("the program was started with zswap=0, so that this would have no effect");
+    return ENXIO;
+  }
+  const Pages room = allocator_.reclaimer()->zswap_room();
+  if (Pages(static_cast<uint64_t>(wanted) >> kPageShift) <= room) return 0;
+  report.text("expected at most ");
+  format_number(report, option.id, static_cast<int64_t>(bytes_of(room)));
+  report.text(", for which this program has address space; start it with a larger one");
+  return EINVAL;
+}
+
+int Sysctl::set(std::string_view name, std::string_view value, Line& report) {
+  const SysctlInfo* sysctl = nullptr;
+  if (const int error = find_changeable(name, sysctl, report)) return error;
+  if (const int error = check_needs(*sysctl, report)) return error;
+  const OptionInfo& option = option_info(sysctl->id);
+  int64_t wanted = 0;
+  if (!parse_option(option, value, wanted)) return report_expected(option, report);
+  if (const int error = check_value(option, wanted, report)) return error;
+  const int64_t before = option_value(options_, option.id);
+  store_option(options_, option.id, wanted);
+  if (apply_(allocator_, is_limit(option.id) ? Reclaimer::Budget::kAlso : Reclaimer::Budget::kStays)) return 0;
+  // There is nothing to be undone but the option itself.
+  store_option(options_, option.id, before);
+  report.text("the cgroup has no limit, and none would be left");
+  return EINVAL;
+}
+
+int process_sysctl_locked(const SysctlCall& call, Line& report) {
+  Sysctl sysctl(process_options(), process_allocator(), apply_to_process);
+  Line ignored;
+  Line& before = call.old_value != nullptr ? *call.old_value : ignored;
+  // What can only be told to be pending is refused with the same words by both.
+  if (const int error = sysctl.get(call.name, before, report)) return error;
+  if (call.new_value != nullptr)
+    if (const int error = sysctl.set(call.name, *call.new_value, report)) return error;
+  return call.now != nullptr ? sysctl.get(call.name, *call.now, report) : 0;
+}
+
+int process_sysctl(const SysctlCall& call, Line& report) {
+  if (!process_start()) {
+    report.text("there is no memory to start with");
+    return ENOMEM;
+  }
+  LockGuard guard(process_settings_mutex());
+  return process_sysctl_locked(call, report);
+}
+
+}  // namespace weir
