@@ -56,10 +56,10 @@ WEIR_API const struct weir_stats_page* weir_stats(void);
  * and weir's threads begin at once to bring the heap down to a lower limit, which takes as long as compressing or
  * writing its pages does.
  *
- *   old_value  gets the value before the call, as WEIR_CONF has it ("512M"), cut to `old_size` bytes with its NUL;
- * NULL: not wanted new_value  the value to be set, as WEIR_CONF has it report     gets the reason of a refusal in one
- * line without a newline, cut to `report_size`; "" when there is none; NULL: not wanted. WEIR_OPTION_TEXT bytes hold
- * every text.
+ * `old_value` gets the value before the call, as WEIR_CONF has it ("512M"), cut to `old_size` bytes with its NUL.
+ * `new_value` is the value to be set, as WEIR_CONF has it. `report` gets the reason of a refusal in one line without a
+ * newline, cut to `report_size`, or "" when there is none. NULL for the first and the last: not wanted.
+ * WEIR_OPTION_TEXT bytes hold every text.
  *
  * Returns 0, or (errno is kept, and nothing was changed)
  *   ENOENT      there is no setting of that name

@@ -81,8 +81,11 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
   for (size_t i = 0; weir_option_describe(i, &info, sizeof(info)) == 1; ++i) {
     EXPECT_EQ(info.changeable != 0, info.sysctl[0] != '\0') << info.name;
     changeable += info.changeable != 0 ? 1 : 0;
-    if (info.name == std::string("page_cluster")) EXPECT_STREQ(info.sysctl, "vm.page-cluster");
-    if (info.name == std::string("tcache")) EXPECT_EQ(info.changeable, 0);
+    if (info.name == std::string("page_cluster")) {
+      EXPECT_STREQ(info.sysctl, "vm.page-cluster");
+    } else if (info.name == std::string("tcache")) {
+      EXPECT_EQ(info.changeable, 0);
+    }
   }
   EXPECT_EQ(changeable, 10u);
 }
