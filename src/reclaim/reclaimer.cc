@@ -29,10 +29,6 @@ T* map_new() {
   return memory == nullptr ? nullptr : new (memory) T();
 }
 
-}  // namespace
-
-namespace {
-
 struct WholeLimit {
   Pages pages;
   bool by_rss;  // of the whole process
