@@ -5,6 +5,7 @@
 // The caches of other threads cannot be trusted in the child: their owners went on while the kernel copied page by
 // page. What they held is lost to the child.
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "malloc/process.h"
 #include "os/file.h"
 #include "os/proc.h"
+#include "os/thread.h"
 #include "os/vm.h"
 
 // What pthread_atfork comes to; as a function it is one page of code more that every program touches when it starts.
@@ -91,9 +93,24 @@ class EarlyTouched {
   size_t count_ = 0;
 };
 
+// Signals that the program may have handlers for, but those that a fault of the thread itself raises. Such a handler
+// must not run between `prepare` and the end of the fork: it may touch memory that is away, which cannot come back
+// while all locks are held, and which the child does not see the touches of yet.
+constexpr uint64_t signal_bit(int signo) {
+  return uint64_t{1} << (signo - 1);
+}
+constexpr uint64_t kHeldBack =
+    os::kAllSignals & ~(os::kLibrarySignals | signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
+                        signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(SIGSYS));
+// Of the thread that forks; guarded by the locks that it holds.
+constinit uint64_t signals_before = 0;
+
 void prepare() {
   Allocator& allocator = process_allocator();
+  uint64_t before = 0;
   if (allocator.reclaimer() != nullptr) {
+    before = os::exchange_signal_mask(kHeldBack);
+    if ((before & ~kHeldBack) != 0) os::exchange_signal_mask(kHeldBack | before);
     EarlyTouched early;
     early.collect_streams();
     process_settings_mutex().lock_for_fork();
@@ -103,11 +120,14 @@ void prepare() {
     process_settings_mutex().lock_for_fork();
   }
   allocator.lock_all();
+  signals_before = before;
 }
 void in_parent() {
+  const uint64_t before = signals_before;
   process_allocator().unlock_all();
   process_settings_mutex().unlock_for_fork();
   static_cast<void>(process_allocator().resume_reclaim(false));
+  if (process_allocator().reclaimer() != nullptr) os::exchange_signal_mask(before);
 }
 
 void say(std::string_view text) {
@@ -152,6 +172,7 @@ void start_reclaim() {
 }
 
 void in_child() {
+  const uint64_t before = signals_before;
   process_renew_stats();
   keep_stats_descriptor();
   process_allocator().after_fork_in_child();
@@ -160,6 +181,7 @@ void in_child() {
   // Before anything is touched that may be away.
   if (!process_allocator().resume_reclaim(true)) lost_memory();
   decay_after_fork_in_child();
+  if (process_allocator().reclaimer() != nullptr) os::exchange_signal_mask(before);
 }
 
 // 101 is the first priority that is ours to use; with -z initfirst nothing runs earlier in the whole program.

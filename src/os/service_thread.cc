@@ -13,6 +13,7 @@
 
 #include "base/units.h"
 #include "os/syscall.h"
+#include "os/thread.h"
 #include "os/vm.h"
 
 #ifndef SYS_close_range
@@ -33,7 +34,6 @@ constexpr size_t kStackBytes = size_t{128} << 10;
 // Above the thread pointer lies what the C library keeps of a thread (2.3 KiB in glibc 2.36); nothing here uses it but
 // the canary of code that was compiled with stack protection.
 constexpr size_t kAboveThreadPointer = 2 * kPageSize;
-constexpr long kSignalSetBytes = 8;
 
 struct Start {
   void (*run)(void*);
@@ -146,10 +146,9 @@ long start_service_thread(ServiceStack& stack, FileTable files, void (*run)(void
 #else
   if (stack.memory == nullptr) stack.memory = static_cast<char*>(vm_map(memory_bytes()));
   if (stack.memory == nullptr) return -ENOMEM;
-  uint64_t blocked = ~uint64_t{0}, before = 0;
-  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&blocked), as_arg(&before), kSignalSetBytes);
+  const uint64_t before = exchange_signal_mask(kAllSignals);
   const long result = start_raw(stack, start);
-  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&before), 0, kSignalSetBytes);
+  exchange_signal_mask(before);
   return result;
 #endif
 }

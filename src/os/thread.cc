@@ -30,18 +30,22 @@ void* trampoline(void* run) {
 
 }  // namespace
 
+uint64_t exchange_signal_mask(uint64_t blocked) {
+  uint64_t before = 0;
+  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&blocked), as_arg(&before), kSignalSetBytes);
+  return before;
+}
+
 bool start_thread(void (*run)()) {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return false;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   const long least = sysconf(_SC_THREAD_STACK_MIN);
   pthread_attr_setstacksize(&attributes, static_cast<size_t>(least > 0 ? least : 0) + kStackBytes);
-  // All but the C library's internal signals (32, 33).
-  uint64_t blocked = ~(uint64_t{3} << 31), before = 0;
-  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&blocked), as_arg(&before), kSignalSetBytes);
+  const uint64_t before = exchange_signal_mask(kAllSignals & ~kLibrarySignals);
   pthread_t thread;
   const int error = pthread_create(&thread, &attributes, trampoline, reinterpret_cast<void*>(run));
-  syscall6(SYS_rt_sigprocmask, SIG_SETMASK, as_arg(&before), 0, kSignalSetBytes);
+  exchange_signal_mask(before);
   pthread_attr_destroy(&attributes);
   return error == 0;
 }

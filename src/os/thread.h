@@ -2,6 +2,8 @@
 // Thread safety: any thread.
 #pragma once
 
+#include <cstdint>
+
 namespace weir::os {
 
 // Starts a detached thread with all signals blocked and a small stack. False when the system refuses. May allocate
@@ -11,6 +13,13 @@ namespace weir::os {
 // True when `code` lies in the dynamic linker. It frees thread-local storage while it holds locks of the C library that
 // starting a thread needs too (nptl's stack cache), so a free() from there must not start one.
 [[nodiscard]] bool in_dynamic_linker(const void* code);
+
+// Blocks these signals of the calling thread (bit n - 1 for signal n) and no others; returns which were blocked before.
+// The C library's own two, for setuid in all threads and for cancellation, can be among them.
+uint64_t exchange_signal_mask(uint64_t blocked);
+inline constexpr uint64_t kAllSignals = ~uint64_t{0};
+// The C library's own (32 and 33).
+inline constexpr uint64_t kLibrarySignals = uint64_t{3} << 31;
 
 int process_id();
 
