@@ -16,7 +16,7 @@ start() {
   pid=$!
   started+=("$pid")
   disown "$pid"  # without the shell's own word about its end
-  for _ in $(seq 200); do
+  for _ in $(seq 400); do
     grep -q ready "$output" && return
     sleep 0.05
   done

@@ -7,38 +7,7 @@ library=$(dirname "$2")/libweir-malloc.so
 holder=$3
 churner=$4
 . "$(dirname "$0")/common.sh"
-chmod 755 "$room"
-
-started=()
-stop_all() {
-  for each in "${started[@]}"; do kill -KILL "$each" 2>/dev/null; done
-  wait 2>/dev/null
-  rm -rf "$room"
-}
-trap stop_all EXIT
-
-# start NAME COMMAND...: runs it until the end of the test; its process is $pid once it said that it is ready.
-start() {
-  local output=$room/$1
-  shift
-  "$@" >"$output" 2>"$output.errors" </dev/null &
-  pid=$!
-  started+=("$pid")
-  for _ in $(seq 400); do
-    grep -q ready "$output" && return
-    sleep 0.05
-  done
-  echo "$* does not start" >&2
-  exit 1
-}
-
-# holds WHAT CONDITION...: the condition is true.
-holds() {
-  local what=$1
-  shift
-  checks=$((checks + 1))
-  "$@" || complain "$what"
-}
+. "$(dirname "$0")/processes.sh"
 
 # becomes WHAT CONDITION...: the condition becomes true before half a minute is over.
 becomes() {
