@@ -61,11 +61,13 @@ bool Allocator::init(const AllocatorSetup& setup) {
 }
 
 bool Allocator::init_at(Pages capacity, bool bare, uint64_t random) {
-  if (!place_arenas(nr_nodes_, capacity, bare, random, places_)) return false;
+  ArenaPlace places[kMaxNodes];
+  if (!place_arenas(nr_nodes_, capacity, bare, random, places)) return false;
+  first_place_ = places[0];
   const size_t span = bytes_of(capacity);
-  pages_.init(places_[0].memory, span, nr_nodes_);
-  if (map_.init(places_[0].memory, span * nr_nodes_)) {
-    if (init_zones(*topology_)) return true;
+  pages_.init(first_place_.memory, span, nr_nodes_);
+  if (map_.init(first_place_.memory, span * nr_nodes_)) {
+    if (init_zones(*topology_, places)) return true;
     map_.destroy();
   }
   forget_arenas();
@@ -75,30 +77,30 @@ bool Allocator::init_at(Pages capacity, bool bare, uint64_t random) {
 void Allocator::forget_arenas() {
   for (NodeHeap*& heap : nodes_) {
     if (heap == nullptr) continue;
-    if (places_[0].bare) heap->zone.unmap();
+    if (first_place_.bare) heap->zone.unmap();
     os::vm_unmap(heap, align_up(sizeof(NodeHeap), kPageSize));
     heap = nullptr;
   }
-  release_arenas(nr_nodes_, places_);
+  release_arenas(nr_nodes_, first_place_);
 }
 
-bool Allocator::init_zones(const Topology& topology) {
+bool Allocator::init_zones(const Topology& topology, const ArenaPlace* places) {
   constexpr size_t kSlabsPerUnit = kUnitSize / kSlabUnitSize;
   const MetadataStrides strides{kSlabsPerUnit * sizeof(SlabDesc), kSlabsPerUnit * kBitmapBytesPerUnit};
   uint64_t total = 0;
   for (unsigned i = 0; i < topology.nr_nodes; ++i)
     if (topology.nodes[i].usable()) total += topology.nodes[i].memory_bytes;
-  const Pages total_managed = total_managed_ = Pages(total >> kPageShift);
+  total_managed_ = Pages(total >> kPageShift);
   if (nr_nodes_ == 1) {
     // One node, or one arena for all of them.
     const NodeId all[] = {NodeId(0)};
     pages_.set_zonelist(NodeId(0), all);
-    return init_zone(NodeId(0), topology, total_managed, strides);
+    return init_zone(NodeId(0), topology, places[0], strides);
   }
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     const NodeId node(static_cast<uint16_t>(i));
     pages_.set_zonelist(node, topology.zonelist(node));
-    if (topology.nodes[i].usable() && !init_zone(node, topology, total_managed, strides)) return false;
+    if (topology.nodes[i].usable() && !init_zone(node, topology, places[i], strides)) return false;
   }
   return true;
 }
@@ -133,14 +135,14 @@ bool Allocator::options_changed(Reclaimer::Budget budget) {
   return true;
 }
 
-bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides) {
+bool Allocator::init_zone(NodeId node, const Topology& topology, const ArenaPlace& place, MetadataStrides strides) {
   ZoneConfig config;
   config.node = node;
-  config.place = places_[node.v];
+  config.place = place;
   config.extra = strides;
   if (stats_ != nullptr) config.published = stats_->node(node);
   if (nr_nodes_ == 1) {
-    config.managed = total_managed;
+    config.managed = total_managed_;
   } else {
     config.os_node = topology.nodes[node.v].os_index;
     config.managed = Pages(topology.nodes[node.v].memory_bytes >> kPageShift);
@@ -149,7 +151,7 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, Pages total_man
   config.huge_pages = options_->thp == Thp::kNever    ? HugePages::kNever
                       : options_->thp == Thp::kAlways ? HugePages::kAlways
                                                       : HugePages::kDense;
-  if (reclaimer_ != nullptr && !init_reclaim(node, config, total_managed)) return false;
+  if (reclaimer_ != nullptr && !init_reclaim(node, config, total_managed_)) return false;
   config.watermarks = watermarks_for(config.managed);
   void* memory = os::vm_map(align_up(sizeof(NodeHeap), kPageSize));
   if (memory == nullptr) return false;

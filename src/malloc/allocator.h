@@ -128,9 +128,9 @@ class Allocator {
   };
 
   bool init_at(Pages capacity, bool bare, uint64_t random);
-  bool init_zones(const Topology& topology);
+  bool init_zones(const Topology& topology, const ArenaPlace* places);
   void forget_arenas();
-  bool init_zone(NodeId node, const Topology& topology, Pages total_managed, MetadataStrides strides);
+  bool init_zone(NodeId node, const Topology& topology, const ArenaPlace& place, MetadataStrides strides);
   NodeId home_node() const;
   Pages share_of_limits() const;
   Watermarks watermarks_for(Pages managed) const;
@@ -162,16 +162,17 @@ class Allocator {
   const StatsPage* stats_ = nullptr;
   Reclaimer* reclaimer_ = nullptr;
   Pages total_managed_{};  // of all nodes together, without a limit
-  PageSource pages_;
   AddressMap map_;
-  ArenaPlace places_[kMaxNodes];
+  ArenaPlace first_place_;
   unsigned nr_nodes_ = 0;
-  NodeHeap* nodes_[kMaxNodes] = {};
   Mutex threads_mutex_;
   ThreadCache* live_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
   ThreadCache* spare_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
   std::atomic<uint64_t> nr_caches_{0};
   std::atomic<uint32_t> nr_moved_runs_{0};
+  // Last, what is written of it for the first node first: the start of a program touches few pages.
+  NodeHeap* nodes_[kMaxNodes] = {};
+  PageSource pages_;
 };
 
 }  // namespace weir

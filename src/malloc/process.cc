@@ -26,8 +26,9 @@ namespace {
 constinit Options options;
 constinit Topology topology;
 constinit StatsPage stats_page;
-// Here rather than mapped: starting a program costs no system call for it.
-alignas(kPageSize) constinit char stats_room[StatsPage::kBytesOfOneNode] = {};
+// Here rather than mapped: starting a program costs no system call for it. The page is aligned when it is used: aligned
+// as an object it would push the rest of .bss to pages of its own.
+constinit char stats_room[StatsPage::kBytesOfOneNode + kPageSize] = {};
 // Initialized, so that it lies in the data of a file, where readers look for it.
 alignas(64) constinit weir_stats_beacon stats_beacon = {WEIR_STATS_BEACON, 0, {}};
 constinit Mutex start_mutex{LockRank::kDecay};
@@ -71,7 +72,8 @@ bool start() {
   // With a limit there is a thread that can keep a descriptor.
   const bool limited = options.limit != 0 || options.rss_limit != 0;
   if (options.stats_page && stats_page.page() == nullptr)
-    stats_page.map(options.numa ? topology.nr_nodes : 1, limited, stats_room, options);
+    stats_page.map(options.numa ? topology.nr_nodes : 1, limited,
+                   reinterpret_cast<char*>(align_up(reinterpret_cast<uintptr_t>(stats_room), kPageSize)), options);
   publish(stats_beacon.address, uint64_t{reinterpret_cast<uintptr_t>(stats_page.page())});
   setup.stats = &stats_page;
   if (!allocator.init(setup)) return false;

@@ -70,8 +70,8 @@ class PageSource {
   size_t span_ = 1;
   unsigned nr_nodes_ = 0;
   unsigned zonelist_length_ = 0;
-  NodeId zonelists_[kMaxNodes][kMaxNodes] = {};
   Zone* zones_[kMaxNodes] = {};
+  NodeId zonelists_[kMaxNodes][kMaxNodes] = {};
 };
 
 }  // namespace weir

@@ -22,6 +22,12 @@ constexpr size_t max_block_bitmap_bytes(Pages capacity) {
   return align_up(capacity.v / kMaxOrderPages / 8 + 8, kPageSize);
 }
 
+// The metadata of all nodes, so long that arenas behind it start where they may.
+constexpr size_t front_bytes(unsigned nr_nodes, Pages capacity) {
+  const size_t grain = bytes_of(capacity) < kBareGrain ? kMaxOrderPages * kPageSize : kBareGrain;
+  return align_up(nr_nodes * arena_metadata_span(capacity), grain);
+}
+
 // What is accessible from the start: a bit per block of the largest order and a byte per pageblock.
 constexpr size_t fixed_metadata_bytes(Pages capacity) {
   return max_block_bitmap_bytes(capacity) + align_up(capacity.v / kPageblockPages + 1, kPageSize);
@@ -31,8 +37,10 @@ constexpr size_t fixed_metadata_bytes(Pages capacity) {
 
 bool place_arenas(unsigned nr_nodes, Pages capacity, bool bare, uint64_t random, ArenaPlace* places) {
   constexpr size_t kAlign = kMaxOrderPages * kPageSize;
+  // In front, where the first pages of both share the upper page tables.
   const size_t metadata_span = arena_metadata_span(capacity);
-  const size_t total = nr_nodes * (bytes_of(capacity) + metadata_span);
+  const size_t front = front_bytes(nr_nodes, capacity);
+  const size_t total = front + nr_nodes * bytes_of(capacity);
   char* base;
   if (bare) {
     if (total > kBareEnd - kBareBegin) return false;
@@ -46,21 +54,21 @@ bool place_arenas(unsigned nr_nodes, Pages capacity, bool bare, uint64_t random,
     const size_t surplus = static_cast<size_t>(got + kAlign - base);
     if (surplus != 0) os::vm_unmap(base + total, surplus);
   }
-  char* metadata = base + nr_nodes * bytes_of(capacity);
+  char* memory = base + front;
   for (unsigned i = 0; i < nr_nodes; ++i)
-    places[i] = {base + i * bytes_of(capacity), metadata + i * metadata_span, capacity, bare};
+    places[i] = {memory + i * bytes_of(capacity), base + i * metadata_span, capacity, bare};
   return true;
 }
 
-void release_arenas(unsigned nr_nodes, const ArenaPlace* places) {
-  if (places[0].bare) return;
-  os::vm_unmap(places[0].memory, nr_nodes * (bytes_of(places[0].capacity) + arena_metadata_span(places[0].capacity)));
+void release_arenas(unsigned nr_nodes, const ArenaPlace& first) {
+  if (first.bare) return;
+  os::vm_unmap(first.metadata, front_bytes(nr_nodes, first.capacity) + nr_nodes * bytes_of(first.capacity));
 }
 
 bool Arena::init(const ArenaPlace& place, MetadataStrides extra, int os_node) {
   place_ = place;
   os_node_ = os_node;
-  const size_t strides[kNrArrays] = {kUnitPages * sizeof(PageDesc), kUnitPages / 8, extra.first, extra.second};
+  const size_t strides[kNrArrays] = {kUnitPages / 8, kUnitPages * sizeof(PageDesc), extra.first, extra.second};
   const size_t units = place.capacity.v / kUnitPages;
   char* next = place.metadata;
   if (!make_accessible(next, fixed_metadata_bytes(place.capacity))) return false;

@@ -38,13 +38,13 @@ constexpr size_t arena_metadata_span(Pages capacity) {
   return align_up(bytes_of(capacity) / 64, kUnitSize) + 16 * kUnitSize;
 }
 
-// Finds address space for `nr_nodes` arenas of `capacity` pages side by side, followed by their metadata. With `bare`
+// Finds address space for `nr_nodes` arenas of `capacity` pages side by side, behind their metadata. With `bare`
 // the space is picked by `random` in the middle of the 47-bit address space and not mapped yet; otherwise it is
 // reserved wherever the kernel likes. False when there is none.
 [[nodiscard]] bool place_arenas(unsigned nr_nodes, Pages capacity, bool bare, uint64_t random, ArenaPlace* places);
 // Gives reserved places back, with all that grew in them. Bare places are nobody's: Arena::unmap gives back what is
 // ours.
-void release_arenas(unsigned nr_nodes, const ArenaPlace* places);
+void release_arenas(unsigned nr_nodes, const ArenaPlace& first);
 
 class Arena {
  public:
@@ -72,7 +72,8 @@ class Arena {
   size_t metadata_bytes() const;
 
  private:
-  enum { kDescriptors, kResidency, kFirstExtra, kSecondExtra, kNrArrays };
+  // The smallest first: its first page then shares a page table with what is accessible from the start.
+  enum { kResidency, kDescriptors, kFirstExtra, kSecondExtra, kNrArrays };
   struct Array {
     char* base = nullptr;
     size_t bytes_per_unit = 0;

@@ -35,8 +35,8 @@ bool Topology::add_node(unsigned os_index) {
 }
 
 void Topology::add_cpu(unsigned cpu, NodeId id) {
-  if (cpu >= kMaxCpus || id.v >= nr_nodes || cpu_entries[cpu] != 0) return;
-  cpu_entries[cpu] = static_cast<uint8_t>(id.v + 1);
+  if (cpu >= kMaxCpus || id.v >= nr_nodes || cpu_entry(cpu) != 0) return;
+  cpu_entries[kMaxCpus - 1 - cpu] = static_cast<uint8_t>(id.v + 1);
   ++nodes[id.v].nr_cpus;
   ++nr_cpus;
 }

@@ -42,21 +42,22 @@ struct TopologyNode {
 struct Topology {
   // -- Asking ---------------------------------------------------------------------------------------------------------
 
+  // Node id + 1, 0 for unknown; from the end, so that the first processors lie in one page with the first node.
+  uint8_t cpu_entries[kMaxCpus] = {};
   unsigned nr_nodes = 0;
   unsigned nr_cpus = 0;           // processors with a known node
   unsigned nr_nodes_ignored = 0;  // nodes beyond kMaxNodes: left out, with their processors
   unsigned zonelist_length = 0;
   TopologyNode nodes[kMaxNodes] = {};
-  uint8_t cpu_entries[kMaxCpus] = {};  // node id + 1, 0 for unknown
 
   const TopologyNode& node(NodeId id) const { return nodes[id.v]; }
 
   // The node a processor belongs to; node 0 for a processor that is not known (it came online later).
   NodeId cpu_to_node(unsigned cpu) const {
-    const unsigned entry = cpu < kMaxCpus ? cpu_entries[cpu] : 0u;
+    const unsigned entry = cpu < kMaxCpus ? cpu_entry(cpu) : 0u;
     return to_node_id(entry == 0 ? 0 : entry - 1);
   }
-  bool knows_cpu(unsigned cpu) const { return cpu < kMaxCpus && cpu_entries[cpu] != 0; }
+  bool knows_cpu(unsigned cpu) const { return cpu < kMaxCpus && cpu_entry(cpu) != 0; }
 
   unsigned distance(NodeId from, NodeId to) const { return nodes[from.v].distances[to.v]; }
 
@@ -83,6 +84,7 @@ struct Topology {
   [[nodiscard]] bool finish();
 
  private:
+  uint8_t cpu_entry(unsigned cpu) const { return cpu_entries[kMaxCpus - 1 - cpu]; }
   void build_zonelist(NodeId id);
 };
 

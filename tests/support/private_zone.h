@@ -19,10 +19,10 @@ class PrivateSpace {
     EXPECT_TRUE(place_arenas(nr, capacity, bare && !kTsan, random, places_));
   }
   ~PrivateSpace() {
-    const size_t span = bytes_of(places_[0].capacity) + arena_metadata_span(places_[0].capacity);
+    const char* end = places_[0].memory + nr_ * bytes_of(places_[0].capacity);
     // Nobody but this test has anything there.
-    if (places_[0].bare) os::vm_unmap(places_[0].memory, nr_ * span);
-    release_arenas(nr_, places_);
+    if (places_[0].bare) os::vm_unmap(places_[0].metadata, static_cast<size_t>(end - places_[0].metadata));
+    release_arenas(nr_, places_[0]);
   }
   PrivateSpace(const PrivateSpace&) = delete;
   PrivateSpace& operator=(const PrivateSpace&) = delete;
