@@ -38,7 +38,7 @@ extern "C" {
 
 #define WEIR_STATS_NAME "weir-stats"
 #define WEIR_STATS_MAGIC 0x7461747372696577u /* "weirstat" in memory */
-#define WEIR_STATS_VERSION 1u
+#define WEIR_STATS_VERSION 2u
 #define WEIR_STATS_BEACON "weir-stats-page" /* with the NUL at its end, 16 bytes */
 
 enum {
@@ -99,11 +99,13 @@ struct weir_stats_page {
   uint32_t nr_nodes;
   uint32_t node_offset; /* from the start of the page to struct weir_stats_node[nr_nodes] */
   uint32_t node_size;   /* from one of them to the next */
-  uint32_t slab_offset; /* to struct weir_stats_slab[nr_nodes][nr_classes] */
+  uint32_t slab_offset; /* to struct weir_stats_slab[nr_nodes][nr_lanes][nr_classes] */
   uint32_t slab_size;
   uint32_t nr_classes;
   uint32_t nr_node_counters;
   uint32_t nr_counters;
+  uint32_t nr_lanes; /* a class's slabs are spread over so many parts, of which threads use different ones */
+  uint32_t reserved;
   uint32_t swap_path_offset; /* to char[WEIR_STATS_PATH]: as it was asked for; "" when nothing is written to a file */
 
   uint64_t sequence;
@@ -140,8 +142,8 @@ static inline const struct weir_stats_node* weir_stats_node_at(const struct weir
 }
 
 static inline const struct weir_stats_slab* weir_stats_slab_at(const struct weir_stats_page* page, uint32_t node,
-                                                               uint32_t size_class) {
-  const uint64_t index = (uint64_t)node * page->nr_classes + size_class;
+                                                               uint32_t lane, uint32_t size_class) {
+  const uint64_t index = ((uint64_t)node * page->nr_lanes + lane) * page->nr_classes + size_class;
   return (const struct weir_stats_slab*)((const char*)page + page->slab_offset + index * page->slab_size);
 }
 

@@ -51,7 +51,7 @@ void print_slabs(Allocator& allocator, NodeId node, int fd) {
       "# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : slabdata <num_slabs>\n");
   line.write_to(fd);
   for (unsigned c = 1; c < kNrSizeClasses; ++c) {
-    const DepotStats s = allocator.depot(node, c).stats();
+    const DepotStats s = allocator.depots(node).stats(c);
     if (s.slabs == 0) continue;
     const SizeClass& info = kSizeClasses[c];
     const uint64_t objects = s.slabs * info.objects;

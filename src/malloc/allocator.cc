@@ -23,6 +23,10 @@ constexpr unsigned kBinsPerScan = 8;
 constexpr uint64_t kOnlyFreeingBytes = uint64_t{16} << 20;
 constexpr unsigned kSmallestBin = 8;
 
+// What a lane of depots keeps of slabs without objects: as much as the cache of a processor has. Not under a limit,
+// where reclaim would write to the swap file what nobody needs.
+constexpr size_t kKeptInLane = size_t{2} << 20;
+
 // Somebody else may be where an arena should lie: another copy of weir, say. Places are tried at odd distances.
 constexpr unsigned kBareTries = 4;
 constexpr uint64_t kNextPlace = 7919;
@@ -160,10 +164,7 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, const ArenaPlac
   if (reclaimer_ != nullptr) reclaimer_->node(node.v)->set_zone(heap->zone);
   if (!heap->zone.init(config)) return false;
   pages_.set_zone(node, heap->zone);
-  for (unsigned c = 1; c < kNrSizeClasses; ++c) {
-    new (&heap->depots[c]) Depot();
-    heap->depots[c].init(pages_, map_, node, c, heap->transfer[c], stats_ != nullptr ? stats_->slab(node, c) : nullptr);
-  }
+  heap->depots.init(pages_, map_, node, stats_, reclaimer_ == nullptr ? kKeptInLane : 0);
   return true;
 }
 
@@ -227,6 +228,9 @@ ThreadCache* Allocator::attach() {
     void* memory = os::vm_map(align_up(sizeof(ThreadCache), kPageSize));
     if (memory == nullptr) return nullptr;
     cache = new (memory) ThreadCache();
+    cache->lane = next_lane_++ % NodeDepots::kLanes;
+    for (NodeHeap* heap : nodes_)
+      if (heap != nullptr) heap->depots.open_lane(cache->lane);
   }
   // Mistakes are found at once, and memory is cleared at once, only when nothing is kept in caches.
   const bool caching = options_->tcache && options_->tcache_bytes != 0 && !options_->zero_on_free;
@@ -257,20 +261,22 @@ BadPointer Allocator::detach(ThreadCache* cache) {
   return bad;
 }
 
-unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned want, bool apart) {
+unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane, bool apart) {
   for (const NodeId from : pages_.zonelist(node))
-    if (const unsigned got = depot(from, size_class).refill(out, want, apart)) return got;
+    if (const unsigned got = depots(from).refill(size_class, out, want, lane, apart)) return got;
+  for (const NodeId from : pages_.zonelist(node))
+    if (depots(from).release_empty())
+      if (const unsigned got = depots(from).refill(size_class, out, want, lane, apart)) return got;
   return 0;
 }
 
-BadFree Allocator::flush(size_t size_class, void* const* objects, unsigned count, bool checked) {
+BadFree Allocator::flush(size_t size_class, void* const* objects, unsigned count, unsigned lane) {
   // Runs of neighbours that belong to one node; on a machine with one node that is everything.
   for (unsigned i = 0; i < count;) {
     Zone* zone = pages_.zone_of(objects[i]);
     unsigned end = i + 1;
     while (end < count && (nr_nodes_ == 1 || pages_.zone_of(objects[end]) == zone)) ++end;
-    Depot& d = depot(zone->node(), size_class);
-    const BadFree bad = checked ? d.flush_checked(objects + i, end - i) : d.flush(objects + i, end - i);
+    const BadFree bad = depots(zone->node()).flush(size_class, objects + i, end - i, lane);
     if (bad.object != nullptr) return bad;
     i = end;
   }
@@ -286,7 +292,7 @@ BadPointer Allocator::flush_oldest(ThreadCache* cache, size_t size_class, unsign
   memcpy(leaving, bottom, count * sizeof(void*));
   memmove(bottom, bottom + count, left * sizeof(void*));
   bin.head = bottom + left;
-  const BadFree bad = flush(size_class, leaving, count, false);
+  const BadFree bad = flush(size_class, leaving, count, cache->lane);
   return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
 }
 
@@ -328,7 +334,7 @@ void* Allocator::alloc_slow(ThreadCache* cache, size_t size_class) {
   if (cache == nullptr || !cache->caching) {
     void* object = nullptr;
     const NodeId node = cache != nullptr ? NodeId(cache->node) : home_node();
-    return refill(node, size_class, &object, 1, false) != 0 ? object : nullptr;
+    return refill(node, size_class, &object, 1, 0, false) != 0 ? object : nullptr;
   }
   ++cache->slow_calls;
   Bin& bin = cache->bins[size_class];
@@ -338,7 +344,7 @@ void* Allocator::alloc_slow(ThreadCache* cache, size_t size_class) {
   // Threads start on cache lines of their own; objects of a line or more need no care.
   const bool apart = kSizeClasses[size_class].size < kCacheLine && cache->is_fresh(size_class);
   const unsigned want = bin.fill < slots ? bin.fill : slots;
-  const unsigned got = refill(NodeId(cache->node), size_class, bin.head, want, apart);
+  const unsigned got = refill(NodeId(cache->node), size_class, bin.head, want, cache->lane, apart);
   if (got == 0) return nullptr;
   bin.head += got;
   cache->freed_bytes = 0;
@@ -347,12 +353,13 @@ void* Allocator::alloc_slow(ThreadCache* cache, size_t size_class) {
 }
 
 BadPointer Allocator::free_to_slab(size_t size_class, void* object) {
+  NodeDepots& home = depots(pages_.zone_of(object)->node());
   if (options_->zero_on_free) {
-    const FreeVerdict verdict = depot(pages_.zone_of(object)->node(), size_class).check(object);
+    const FreeVerdict verdict = home.check(size_class, object);
     if (verdict != FreeVerdict::kOk) return diagnose(object, verdict);
     memset(object, 0, kSizeClasses[size_class].size);
   }
-  const BadFree bad = flush(size_class, &object, 1, true);
+  const BadFree bad = home.flush_checked(size_class, &object, 1);
   return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
 }
 
@@ -414,10 +421,7 @@ BadPointer Allocator::decay_tick() {
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
     Pages released;
-    for (unsigned c = 1; c < kNrSizeClasses && bad.object == nullptr; ++c) {
-      // A class that was never used costs a look at one word.
-      if (nodes_[n]->depots[c].free_bytes_estimate() != 0) bad = nodes_[n]->depots[c].decay_tick(released);
-    }
+    if (bad.object == nullptr) bad = nodes_[n]->depots.decay_tick(released);
     zone(n).decay_tick(released);
   }
   return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
@@ -434,11 +438,8 @@ BadPointer Allocator::trim(ThreadCache* own, size_t& bytes) {
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
     const uint64_t before = zone(n).stats().pgpurged;
-    for (unsigned c = 1; c < kNrSizeClasses; ++c) {
-      if (nodes_[n]->depots[c].free_bytes_estimate() == 0) continue;
-      const BadFree bad = nodes_[n]->depots[c].release_all();
-      if (bad.object != nullptr) return diagnose(bad.object, bad.verdict);
-    }
+    const BadFree bad = nodes_[n]->depots.release_all();
+    if (bad.object != nullptr) return diagnose(bad.object, bad.verdict);
     zone(n).purge(Pages(~uint64_t{0}), Order(kMaxOrder), Zone::Metadata::kAlso);
     purged += zone(n).stats().pgpurged - before;
   }
@@ -451,7 +452,7 @@ size_t Allocator::decayable_bytes() {
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
     total += bytes_of(zone(n).free_resident_estimate());
-    for (unsigned c = 1; c < kNrSizeClasses; ++c) total += nodes_[n]->depots[c].free_bytes_estimate();
+    total += nodes_[n]->depots.free_bytes_estimate();
   }
   return total;
 }
@@ -472,8 +473,7 @@ const char* Allocator::verify() {
 
 const char* Allocator::verify_node(NodeId node) {
   Pages slab_pages, block_pages;
-  for (unsigned c = 1; c < kNrSizeClasses; ++c)
-    if (const char* wrong = depot(node, c).verify_locked(slab_pages)) return wrong;
+  if (const char* wrong = depots(node).verify_locked(slab_pages)) return wrong;
   if (const char* wrong = zone(node.v).verify_locked(block_pages)) return wrong;
   return slab_pages == block_pages ? nullptr : "pages of slabs differ from the allocated blocks";
 }
@@ -490,7 +490,7 @@ void Allocator::lock_all() {
 void Allocator::take_locks() {
   threads_mutex_.lock_for_fork();
   for (NodeHeap* heap : nodes_)
-    for (unsigned c = 1; heap != nullptr && c < kNrSizeClasses; ++c) heap->depots[c].mutex().lock_for_fork();
+    if (heap != nullptr) heap->depots.lock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().lock_for_fork();
   if (reclaimer_ != nullptr) reclaimer_->lock_for_fork();
@@ -505,7 +505,7 @@ void Allocator::publish_all() {
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
     zone(n).publish_all();
-    for (unsigned c = 1; c < kNrSizeClasses; ++c) nodes_[n]->depots[c].publish_all();
+    nodes_[n]->depots.publish_all();
   }
 }
 
@@ -521,7 +521,7 @@ void Allocator::unlock_all() {
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
   for (NodeHeap* heap : nodes_)
-    for (unsigned c = 1; heap != nullptr && c < kNrSizeClasses; ++c) heap->depots[c].mutex().unlock_for_fork();
+    if (heap != nullptr) heap->depots.unlock_for_fork();
   threads_mutex_.unlock_for_fork();
 }
 

@@ -9,7 +9,7 @@
 
 #include "config/options.h"
 #include "malloc/address_map.h"
-#include "malloc/depot.h"
+#include "malloc/node_depots.h"
 #include "malloc/stats_page.h"
 #include "malloc/thread_cache.h"
 #include "mm/page_source.h"
@@ -97,7 +97,7 @@ class Allocator {
   PageSource& pages() { return pages_; }
   // What keeps the limit; null: there is none.
   Reclaimer* reclaimer() { return reclaimer_; }
-  Depot& depot(NodeId node, size_t size_class) { return nodes_[node.v]->depots[size_class]; }
+  NodeDepots& depots(NodeId node) { return nodes_[node.v]->depots; }
   // Null when every count agrees, else what does not.
   const char* verify();
   uint64_t nr_caches() const { return nr_caches_.load(std::memory_order_relaxed); }
@@ -119,8 +119,7 @@ class Allocator {
  private:
   struct NodeHeap {
     Zone zone;
-    Depot depots[kNrSizeClasses];
-    void* transfer[kNrSizeClasses][Depot::kTransferSlots];
+    NodeDepots depots;
   };
   struct RunView {
     Zone* zone = nullptr;
@@ -134,8 +133,8 @@ class Allocator {
   NodeId home_node() const;
   Pages share_of_limits() const;
   Watermarks watermarks_for(Pages managed) const;
-  unsigned refill(NodeId node, size_t size_class, void** out, unsigned want, bool apart);
-  BadFree flush(size_t size_class, void* const* objects, unsigned count, bool checked);
+  unsigned refill(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane, bool apart);
+  BadFree flush(size_t size_class, void* const* objects, unsigned count, unsigned lane);
   BadPointer free_to_slab(size_t size_class, void* object);
   BadPointer flush_oldest(ThreadCache* cache, size_t size_class, unsigned count);
   BadPointer make_room(ThreadCache* cache, size_t size_class);
@@ -168,6 +167,7 @@ class Allocator {
   Mutex threads_mutex_;
   ThreadCache* live_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
   ThreadCache* spare_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
+  uint8_t next_lane_ WEIR_GUARDED_BY(threads_mutex_) = 0;
   std::atomic<uint64_t> nr_caches_{0};
   std::atomic<uint32_t> nr_moved_runs_{0};
   // Last, what is written of it for the first node first: the start of a program touches few pages.

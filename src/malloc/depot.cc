@@ -17,13 +17,15 @@ constexpr unsigned kSlabsPerHold = 256;
 }  // namespace
 
 void Depot::init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer,
-                 weir_stats_slab* published) {
+                 weir_stats_slab* published, uint8_t lane, KeptSlabs& kept) {
+  kept_ = &kept;
+  lane_ = lane;
   published_ = published;
   transfer_ = transfer;
   source_ = &source;
   map_ = &map;
   node_ = node;
-  size_class_ = size_class;
+  size_class_ = static_cast<uint8_t>(size_class);
 }
 
 void Depot::publish_slabs() {
@@ -107,23 +109,29 @@ bool Depot::add_slab() {
     return false;
   }
   SlabView slab = view(static_cast<UnitIndex>(grant.run.head >> (kSlabUnitShift - kPageShift)));
-  slab.init(size_class_);
+  slab.init(size_class_, lane_);
   slab.desc.idle_since = tick_;
   // Memory that came with the pages is to go with them too, used or not.
   slab.desc.touched = grant.run.resident_mask;
   link(slab);
   ++nr_slabs_;
-  ++nr_empty_;
+  count_empty(1);
   count_free(c.objects);
   publish_slabs();
   return true;
+}
+
+void Depot::count_empty(int change) {
+  nr_empty_ += static_cast<uint32_t>(change);
+  const uint64_t bytes = uint64_t{kSizeClasses[size_class_].slab_mask} + 1;
+  kept_->bytes.fetch_add(change > 0 ? bytes : -bytes, std::memory_order_relaxed);
 }
 
 void Depot::release_slab(SlabView slab) {
   const SizeClass& c = slab.size_class();
   unlink(slab);
   --nr_slabs_;
-  --nr_empty_;
+  count_empty(-1);
   count_free(-int64_t{c.objects});
   publish_slabs();
   // Clearing never needs more of the map than setting did.
@@ -131,22 +139,21 @@ void Depot::release_slab(SlabView slab) {
   zone().free_block(zone().pfn_of(slab.memory), Order(c.slab_order), slab.desc.touched);
 }
 
-unsigned Depot::refill(void** out, unsigned want, bool apart) {
-  LockGuard guard(mutex_);
-  if (nr_transfer_ != 0 && !apart) {
-    const unsigned n = want < nr_transfer_ ? want : nr_transfer_;
-    nr_transfer_ = static_cast<uint16_t>(nr_transfer_ - n);
-    if (nr_transfer_ < least_transfer_) least_transfer_ = nr_transfer_;
-    memcpy(out, transfer_ + nr_transfer_, n * sizeof(void*));
-    count_free(-int64_t{n});
-    return n;
-  }
+unsigned Depot::take_transfer(void** out, unsigned want) {
+  const unsigned n = want < nr_transfer_ ? want : nr_transfer_;
+  set_transfer(nr_transfer_ - n);
+  if (nr_transfer_ < least_transfer_) least_transfer_ = nr_transfer_;
+  memcpy(out, transfer_ + nr_transfer_, n * sizeof(void*));
+  count_free(-int64_t{n});
+  return n;
+}
+
+unsigned Depot::take_from_slabs(void** out, unsigned want, bool apart) {
   void** end = out + want;
   unsigned got = 0;
-  while (got < want) {
-    if (first_ == kNoUnit && (got != 0 || !(add_slab() || wait_for_slab()))) break;
+  while (got < want && first_ != kNoUnit) {
     SlabView slab = view(first_);
-    if (slab.desc.nr_free == slab.size_class().objects) --nr_empty_;
+    if (slab.desc.nr_free == slab.size_class().objects) count_empty(-1);
     const unsigned n = slab.take(end, want - got, apart);
     slab.desc.idle_since = tick_;
     end -= n;
@@ -158,36 +165,40 @@ unsigned Depot::refill(void** out, unsigned want, bool apart) {
   return got;
 }
 
-BadFree Depot::give_to_slabs(void* const* objects, unsigned count, bool in_use) {
+unsigned Depot::refill(void** out, unsigned want, Grow grow, bool apart) {
+  LockGuard guard(mutex_);
+  if (!apart && nr_transfer_ != 0) return take_transfer(out, want);
+  if (first_ != kNoUnit || (grow != Grow::kNo && add_slab())) return take_from_slabs(out, want, apart);
+  if (nr_transfer_ != 0) return take_transfer(out, want);
+  return grow == Grow::kOrWait && wait_for_slab() ? take_from_slabs(out, want, apart) : 0;
+}
+
+unsigned Depot::keep(void* const* objects, unsigned count) {
+  LockGuard guard(mutex_);
+  const unsigned room = transfer_room() - nr_transfer_;
+  const unsigned kept = count < room ? count : room;
+  memcpy(transfer_ + nr_transfer_, objects, kept * sizeof(void*));
+  set_transfer(nr_transfer_ + kept);
+  count_free(kept);
+  return kept;
+}
+
+BadFree Depot::give(void* const* objects, unsigned count, Use use) {
+  LockGuard guard(mutex_);
   count_free(count);
   for (unsigned i = 0; i < count; ++i) {
     SlabView slab = view_of(objects[i]);
     const FreeVerdict verdict = slab.give(objects[i]);
     if (verdict != FreeVerdict::kOk) return {objects[i], verdict};
-    if (in_use) slab.desc.idle_since = tick_;
+    if (use == Use::kNow) slab.desc.idle_since = tick_;
     if (!slab.desc.on_list) link(slab);
     if (slab.desc.nr_free == slab.size_class().objects) {
-      ++nr_empty_;
-      // One empty slab stays, so that a program at the edge does not trade it with the zone at every step.
-      if (nr_empty_ > 1) release_slab(slab);
+      count_empty(1);
+      // One empty slab stays at least, so that a program at the edge does not trade it with the zone at every step.
+      if (!keeps_empty()) release_slab(slab);
     }
   }
   return {};
-}
-
-BadFree Depot::flush(void* const* objects, unsigned count) {
-  LockGuard guard(mutex_);
-  const unsigned room = kTransferBatches * kSizeClasses[size_class_].batch - nr_transfer_;
-  const unsigned kept = count < room ? count : room;
-  memcpy(transfer_ + nr_transfer_, objects, kept * sizeof(void*));
-  nr_transfer_ = static_cast<uint16_t>(nr_transfer_ + kept);
-  count_free(kept);
-  return give_to_slabs(objects + kept, count - kept, true);
-}
-
-BadFree Depot::flush_checked(void* const* objects, unsigned count) {
-  LockGuard guard(mutex_);
-  return give_to_slabs(objects, count, true);
 }
 
 FreeVerdict Depot::check(const void* object) {
@@ -234,39 +245,27 @@ Pages Depot::purge_slabs(unsigned min_idle_ticks) {
   return released;
 }
 
-// What lay in the transfer cache since the last tick goes to the slabs; the oldest lie at the bottom.
-BadFree Depot::age_transfer() {
+// The oldest lie at the bottom.
+unsigned Depot::take_oldest(void** out, unsigned most, Transfer which) {
   LockGuard guard(mutex_);
-  ++tick_;
-  const unsigned unused = least_transfer_;
-  least_transfer_ = nr_transfer_;
-  if (unused == 0) return {};
-  count_free(-int64_t{unused});
-  const BadFree bad = give_to_slabs(transfer_, unused, false);
-  if (bad.object != nullptr) return bad;
-  memmove(transfer_, transfer_ + unused, (nr_transfer_ - unused) * sizeof(void*));
-  nr_transfer_ = static_cast<uint16_t>(nr_transfer_ - unused);
-  least_transfer_ = nr_transfer_;
-  return {};
+  const unsigned unused = which == Transfer::kAll ? nr_transfer_ : least_transfer_;
+  const unsigned n = unused < most ? unused : most;
+  if (n == 0) return 0;
+  memcpy(out, transfer_, n * sizeof(void*));
+  memmove(transfer_, transfer_ + n, (nr_transfer_ - n) * sizeof(void*));
+  set_transfer(nr_transfer_ - n);
+  least_transfer_ = static_cast<uint16_t>(least_transfer_ < n ? 0 : least_transfer_ - n);
+  count_free(-int64_t{n});
+  return n;
 }
 
-BadFree Depot::decay_tick(Pages& released) {
-  const BadFree bad = age_transfer();
-  if (bad.object == nullptr) released += purge_slabs(kIdleTicks);
-  return bad;
-}
-
-BadFree Depot::release_all() {
+void Depot::end_tick(Pages& released) {
   {
     LockGuard guard(mutex_);
-    const unsigned count = nr_transfer_;
-    count_free(-int64_t{count});
-    nr_transfer_ = least_transfer_ = 0;
-    const BadFree bad = give_to_slabs(transfer_, count, false);
-    if (bad.object != nullptr) return bad;
+    ++tick_;
+    least_transfer_ = nr_transfer_;
   }
-  purge_slabs(0);
-  return {};
+  released += purge_slabs(kIdleTicks);
 }
 
 DepotStats Depot::stats() {

@@ -1,10 +1,10 @@
-// Purpose: the slabs of one size class on one node, and a transfer cache that hands whole batches of objects from
-// threads
-//          that free to threads that allocate.
+// Purpose: slabs of one size class on one node, and a transfer cache that hands whole batches of objects from threads
+//          that free to threads that allocate. One lane of NodeDepots.
 // Thread safety: all public methods from any thread; one lock (LockRank::kDepot), taken once a batch. The zone's lock
 //                is taken inside it.
 // Invariants: every slab with a free object is on the list, every other is not. Objects in the transfer cache and in
-//             thread caches count as allocated in their slab's bitmap. Objects are never read or written.
+//             thread caches count as allocated in their slab's bitmap. Objects are never read or written. What comes
+//             to the slabs is of this depot's slabs; the transfer cache also has objects of other lanes.
 #pragma once
 
 #include <cstdint>
@@ -24,13 +24,21 @@ struct BadFree {
   FreeVerdict verdict = FreeVerdict::kOk;
 };
 
+// Memory of slabs without objects that the depots of one lane keep: what a thread frees and allocates again in waves
+// comes back to its processor's cache. In a cache line of its own.
+struct alignas(64) KeptSlabs {
+  std::atomic<uint64_t> bytes{0};
+  std::atomic<uint64_t> most{0};  // beyond it, slabs go to the zone, but one of each depot
+};
+
 struct DepotStats {
   uint64_t slabs = 0;
   uint64_t free_objects = 0;  // in slabs
   uint64_t transfer_objects = 0;
 };
 
-class Depot {
+// In cache lines of its own: neighbours are used by other threads.
+class alignas(128) Depot {
  public:
   // Four batches: two threads can hand over in turns without touching slabs.
   static constexpr unsigned kTransferBatches = 4;
@@ -40,28 +48,38 @@ class Depot {
   // `transfer`: room for kTransferSlots pointers, outside this class so that depots nobody uses cost no page each.
   // `published`: where its numbers are shown to other processes; null: nowhere.
   void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer,
-            weir_stats_slab* published = nullptr);
+            weir_stats_slab* published, uint8_t lane, KeptSlabs& kept);
 
-  // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0 = no memory on this node.
-  // `apart`: from a stretch where nobody else has objects, where that is to be had.
-  [[nodiscard]] unsigned refill(void** out, unsigned want, bool apart = false);
-  // Takes `count` objects of this class and node back.
-  [[nodiscard]] BadFree flush(void* const* objects, unsigned count);
-  // As flush, but straight into the slabs, so that every mistake is found at once.
-  [[nodiscard]] BadFree flush_checked(void* const* objects, unsigned count);
-  // What flush_checked would say of `object`; nothing changes.
+  // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0: there are none, or no
+  // memory on this node. `grow`: whether a slab may be made, and whether reclaim may be waited for. `apart`: from a
+  // stretch where nobody else has objects, where that is to be had.
+  enum class Grow : uint8_t { kNo, kAtOnce, kOrWait };
+  [[nodiscard]] unsigned refill(void** out, unsigned want, Grow grow, bool apart = false);
+  // Takes objects of any lane of this class and node into the transfer cache, as many as there is room for; how many.
+  unsigned keep(void* const* objects, unsigned count);
+  // Takes objects back into their slabs, which are this depot's. `use`: whether the program is using them now;
+  // otherwise the slabs' age stays.
+  enum class Use : uint8_t { kNow, kBefore };
+  [[nodiscard]] BadFree give(void* const* objects, unsigned count, Use use);
+  // What give would say of `object`; nothing changes.
   FreeVerdict check(const void* object);
+  // The lane of the depot that an object which is given out belongs to.
+  unsigned lane_of(const void* object) const { return view_of(object).desc.lane; }
 
-  // Ends a decay tick: what lay unused in the transfer cache goes to the slabs, pages of idle slabs that hold no object
-  // go back to the system, an empty slab to the zone. A mistake of the program may only come to light here.
+  // Takes up to `most` objects out of the transfer cache, those that lay there longest first: of all, or of those that
+  // were not used since the last tick.
+  enum class Transfer : uint8_t { kAll, kUnused };
+  [[nodiscard]] unsigned take_oldest(void** out, unsigned most, Transfer which);
+  // Ends a decay tick: pages of idle slabs that hold no object go back to the system, an empty slab to the zone.
   // `released` grows by the pages of slabs that went to the zone: they have been unused for long enough already.
-  [[nodiscard]] BadFree decay_tick(Pages& released);
+  void end_tick(Pages& released);
   // All of that at once, regardless of age.
-  [[nodiscard]] BadFree release_all();
+  void release_slabs() { purge_slabs(0); }
+  // An estimate without the lock.
+  bool transfer_is_full() const { return transfer_is_full_.load(std::memory_order_relaxed); }
 
   // Free bytes in slabs and transfer cache; an estimate without the lock.
   uint64_t free_objects_estimate() const { return free_objects_.load(std::memory_order_relaxed); }
-  size_t free_bytes_estimate() const { return free_objects_estimate() * size_t{kSizeClasses[size_class_].size}; }
   DepotStats stats();
   // Null when all agrees, else what does not; `pages` grows by the pages of all slabs. The caller holds the lock.
   const char* verify_locked(Pages& pages) const WEIR_REQUIRES(mutex_);
@@ -82,11 +100,20 @@ class Depot {
   void release_slab(SlabView slab) WEIR_REQUIRES(mutex_);
   void link(SlabView slab) WEIR_REQUIRES(mutex_);
   void unlink(SlabView slab) WEIR_REQUIRES(mutex_);
-  // `in_use`: the program is using the slabs now; otherwise their age stays.
-  BadFree give_to_slabs(void* const* objects, unsigned count, bool in_use) WEIR_REQUIRES(mutex_);
+  void count_empty(int change) WEIR_REQUIRES(mutex_);
+  bool keeps_empty() const WEIR_REQUIRES(mutex_) {
+    return nr_empty_ <= 1 ||
+           kept_->bytes.load(std::memory_order_relaxed) <= kept_->most.load(std::memory_order_relaxed);
+  }
+  unsigned take_from_slabs(void** out, unsigned want, bool apart) WEIR_REQUIRES(mutex_);
+  unsigned take_transfer(void** out, unsigned want) WEIR_REQUIRES(mutex_);
+  unsigned transfer_room() const { return kTransferBatches * kSizeClasses[size_class_].batch; }
+  void set_transfer(unsigned count) WEIR_REQUIRES(mutex_) {
+    nr_transfer_ = static_cast<uint16_t>(count);
+    transfer_is_full_.store(count == transfer_room(), std::memory_order_relaxed);
+  }
   void purge_idle_pages(SlabView slab) WEIR_REQUIRES(mutex_);
   Pages purge_slabs(unsigned min_idle_ticks);
-  [[nodiscard]] BadFree age_transfer();
   void count_free(int64_t change) WEIR_REQUIRES(mutex_) {
     const uint64_t now = free_objects_.load(std::memory_order_relaxed) + static_cast<uint64_t>(change);
     free_objects_.store(now, std::memory_order_relaxed);
@@ -96,8 +123,10 @@ class Depot {
 
   PageSource* source_ = nullptr;
   AddressMap* map_ = nullptr;
+  KeptSlabs* kept_ = nullptr;
   NodeId node_{};
-  size_t size_class_ = 0;
+  uint8_t size_class_ = 0;
+  uint8_t lane_ = 0;
   weir_stats_slab* published_ = nullptr;
   Mutex mutex_;
   UnitIndex first_ WEIR_GUARDED_BY(mutex_) = kNoUnit;
@@ -107,6 +136,7 @@ class Depot {
   uint16_t tick_ WEIR_GUARDED_BY(mutex_) = 0;
   uint16_t nr_transfer_ WEIR_GUARDED_BY(mutex_) = 0;
   uint16_t least_transfer_ WEIR_GUARDED_BY(mutex_) = 0;  // since the last tick
+  std::atomic<bool> transfer_is_full_{false};            // written under the lock
   std::atomic<uint64_t> free_objects_{0};                // in slabs and transfer cache; written under the lock
   void** transfer_ WEIR_TSA(pt_guarded_by(mutex_)) = nullptr;
 };

@@ -32,7 +32,7 @@ struct NodeHeap {
 NodeHeap count_node(Allocator& allocator, NodeId node) {
   NodeHeap heap;
   for (unsigned c = 1; c < kNrSizeClasses; ++c)
-    heap.add(c, kSizeClasses[c].size, allocator.depot(node, c).free_objects_estimate());
+    heap.add(c, kSizeClasses[c].size, allocator.depots(node).free_objects_estimate(c));
   const ZoneStats zone = allocator.pages().zone(node).stats();
   for (unsigned o = 0; o < kNrOrders; ++o)
     for (const auto& of_type : zone.buddy.free_blocks) heap.add(kNrSizeClasses + o, kPageSize << o, of_type[o]);

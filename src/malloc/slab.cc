@@ -13,9 +13,12 @@ size_t index_of(const SizeClass& c, size_t offset) {
 
 }  // namespace
 
-void SlabView::init(size_t size_class) {
-  desc =
-      SlabDesc{kNoUnit, kNoUnit, kSizeClasses[size_class].objects, 0, static_cast<uint8_t>(size_class), false, 0, 0, 0};
+void SlabView::init(size_t size_class, uint8_t lane) {
+  desc = {};
+  desc.next = desc.prev = kNoUnit;
+  desc.nr_free = kSizeClasses[size_class].objects;
+  desc.lane = lane;
+  desc.size_class = static_cast<uint8_t>(size_class);
   const size_t objects = desc.nr_free;
   for (size_t w = 0; w * bitmap::kWordBits < objects; ++w) bits[w] = bitmap::low_mask(objects - w * bitmap::kWordBits);
 }
@@ -49,7 +52,7 @@ unsigned SlabView::take(void** end, unsigned want, bool apart) {
     bits[w] = word;
   }
   desc.nr_free = static_cast<uint16_t>(desc.nr_free - want);
-  if (from_hint) desc.hint = static_cast<uint16_t>(w);
+  if (from_hint) desc.hint = static_cast<uint8_t>(w);
   if (want != 0) {
     const size_t first_page = first * c.size >> kPageShift;
     const size_t last_page = ((last + 1) * c.size - 1) >> kPageShift;
@@ -73,7 +76,7 @@ FreeVerdict SlabView::give(void* object) {
   bitmap::set(bits, index);
   ++desc.nr_free;
   const size_t word = index / bitmap::kWordBits;
-  if (word < desc.hint) desc.hint = static_cast<uint16_t>(word);
+  if (word < desc.hint) desc.hint = static_cast<uint8_t>(word);
   return FreeVerdict::kOk;
 }
 

@@ -19,7 +19,8 @@ struct SlabDesc {
   UnitIndex next;       // neighbours among the class's slabs that have free objects
   UnitIndex prev;       //
   uint16_t nr_free;     //
-  uint16_t hint;        // bitmap words below it are zero
+  uint8_t hint;         // bitmap words below it are zero; a slab has 64 at most
+  uint8_t lane;         // of the depot that owns it; constant
   uint8_t size_class;   //
   bool on_list;         // linked through next/prev
   uint16_t idle_since;  // depot tick of the last take or give, for decay
@@ -38,7 +39,7 @@ struct SlabView {
 
   const SizeClass& size_class() const { return kSizeClasses[desc.size_class]; }
 
-  void init(size_t size_class);
+  void init(size_t size_class, uint8_t lane = 0);
   // Takes up to `want` free objects in address order and stores them downwards from `end`; returns how many. `apart`:
   // from a stretch of 64 objects of which none is taken, if there is one.
   unsigned take(void** end, unsigned want, bool apart = false);

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/publish.h"
-#include "malloc/size_class.h"
+#include "malloc/node_depots.h"
 #include "os/memfd.h"
 #include "os/proc.h"
 #include "os/thread.h"
@@ -47,7 +47,7 @@ constexpr size_t slab_offset(unsigned nr_nodes) {
 }
 
 constexpr size_t path_offset(unsigned nr_nodes) {
-  return slab_offset(nr_nodes) + nr_nodes * kNrSizeClasses * sizeof(weir_stats_slab);
+  return slab_offset(nr_nodes) + nr_nodes * NodeDepots::kLanes * kNrSizeClasses * sizeof(weir_stats_slab);
 }
 
 constexpr size_t stats_bytes(unsigned nr_nodes) {
@@ -120,6 +120,7 @@ void StatsPage::write_head() {
   p.slab_size = sizeof(weir_stats_slab);
   p.swap_path_offset = static_cast<uint32_t>(path_offset(nr_nodes_));
   p.nr_classes = kNrSizeClasses;
+  p.nr_lanes = NodeDepots::kLanes;
   p.nr_node_counters = kNrNodeCounters;
   p.nr_counters = kNrCounters;
   memcpy(p.node_counter_names, kNodeCounterNames, sizeof(kNodeCounterNames));
@@ -146,10 +147,10 @@ weir_stats_node* StatsPage::node(NodeId node) const {
   return reinterpret_cast<weir_stats_node*>(reinterpret_cast<char*>(page_) + kNodeOffset) + node.v;
 }
 
-weir_stats_slab* StatsPage::slab(NodeId node, size_t size_class) const {
+weir_stats_slab* StatsPage::slab(NodeId node, unsigned lane, size_t size_class) const {
   if (page_ == nullptr) return nullptr;
   return reinterpret_cast<weir_stats_slab*>(reinterpret_cast<char*>(page_) + slab_offset(nr_nodes_)) +
-         node.v * kNrSizeClasses + size_class;
+         (node.v * NodeDepots::kLanes + lane) * kNrSizeClasses + size_class;
 }
 
 }  // namespace weir

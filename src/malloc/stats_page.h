@@ -19,7 +19,7 @@ namespace weir {
 class StatsPage {
  public:
   // What the page of a machine with one node takes, and the box, which is not touched before somebody asks.
-  static constexpr size_t kBytesOfOneNode = 4 * kPageSize;
+  static constexpr size_t kBytesOfOneNode = 8 * kPageSize;
 
   // Makes the page for so many nodes, as a memfd if asked for and to be had; else in `room`, kBytesOfOneNode of zeros
   // that are never given back (or null), if that is enough. `options` are shown there.
@@ -38,7 +38,7 @@ class StatsPage {
   // The same; null also in a child whose page could not be made its own.
   weir_control_box* box() const { return box_; }
   weir_stats_node* node(NodeId node) const;
-  weir_stats_slab* slab(NodeId node, size_t size_class) const;
+  weir_stats_slab* slab(NodeId node, unsigned lane, size_t size_class) const;
 
  private:
   void write_head();

@@ -53,6 +53,7 @@ struct ThreadCache : CacheBins {
   uint32_t slow_calls = 0;      // since the last look for unused bins
   uint16_t node = 0;            // the node the thread last ran on
   uint8_t next_scan = 1;        // the bin to look at next
+  uint8_t lane = 0;             // of the depots
   bool caching = true;          // false: every call goes to the slabs, where it is checked at once
   ThreadCache* next = nullptr;  // in the allocator's list of live caches, or of spare ones
   ThreadCache* prev = nullptr;

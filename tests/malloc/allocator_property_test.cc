@@ -114,7 +114,7 @@ TEST_P(AllocatorProperty, AgreesWithTheModel) {
   uint64_t slab_pages = 0;
   for (unsigned n = 0; n < a_->nr_nodes(); ++n)
     for (unsigned c = 1; a_->has_zone(to_node_id(n)) && c < kNrSizeClasses; ++c)
-      slab_pages += a_->depot(to_node_id(n), c).stats().slabs << kSizeClasses[c].slab_order;
+      slab_pages += a_->depots(to_node_id(n)).stats(c).slabs << kSizeClasses[c].slab_order;
   EXPECT_EQ(a_.charged(), slab_pages);
   a_.trim(nullptr);
   EXPECT_EQ(a_.charged(), 0u);

@@ -1,5 +1,5 @@
-// depot_test.cc: slabs of one class: refill, the transfer cache, and memory that goes back when it is not used.
-#include "malloc/depot.h"
+// depot_test.cc: slabs of one class: refill, the transfer cache, memory that goes back when it is not used, and lanes.
+#include "malloc/node_depots.h"
 
 #include <gtest/gtest.h>
 
@@ -17,20 +17,40 @@ namespace {
 constexpr size_t kCapacity = size_t{256} << 20;
 constexpr unsigned kTicks = UnusedWindow::kTicks;
 
+// The depots of one class, as a thread of this lane uses them.
+struct ClassDepots {
+  NodeDepots& depots;
+  size_t size_class;
+  unsigned lane = 0;
+
+  unsigned refill(void** out, unsigned want) const { return depots.refill(size_class, out, want, lane, false); }
+  BadFree flush(void* const* objects, unsigned count) const { return depots.flush(size_class, objects, count, lane); }
+  BadFree flush_checked(void* const* objects, unsigned count) const {
+    return depots.flush_checked(size_class, objects, count);
+  }
+  FreeVerdict check(void* object) const { return depots.check(size_class, object); }
+  BadFree decay_tick(Pages& released) const { return depots.decay_tick(released); }
+  BadFree release_all() const { return depots.release_all(); }
+  DepotStats stats() const { return depots.stats(size_class); }
+};
+
 class DepotTest : public testing::Test {
  protected:
   void SetUp() override {
     a_.options().thp = Thp::kNever;
     ASSERT_TRUE(a_.start(kCapacity));
   }
-  Depot& depot(size_t size) { return a_->depot(NodeId(0), class_of_size(size)); }
+  ClassDepots depot(size_t size, unsigned lane = 0) {
+    a_->depots(NodeId(0)).open_lane(lane);
+    return {a_->depots(NodeId(0)), class_of_size(size), lane};
+  }
   Zone& zone() { return a_->pages().zone(NodeId(0)); }
-  std::vector<void*> take(Depot& d, unsigned want) {
+  std::vector<void*> take(const ClassDepots& d, unsigned want) {
     std::vector<void*> got(want);
     got.resize(d.refill(got.data(), want));
     return got;
   }
-  static BadFree give(Depot& d, const std::vector<void*>& objects, unsigned batch) {
+  static BadFree give(const ClassDepots& d, const std::vector<void*>& objects, unsigned batch) {
     for (size_t i = 0; i < objects.size(); i += batch) {
       const size_t n = std::min<size_t>(batch, objects.size() - i);
       const BadFree bad = d.flush(objects.data() + i, static_cast<unsigned>(n));
@@ -38,7 +58,7 @@ class DepotTest : public testing::Test {
     }
     return {};
   }
-  void tick(Depot& d) {
+  void tick(const ClassDepots& d) {
     Pages released;
     EXPECT_EQ(d.decay_tick(released).object, nullptr);
   }
@@ -47,7 +67,7 @@ class DepotTest : public testing::Test {
 };
 
 TEST_F(DepotTest, RefillsFromOneSlabTheLowestAddressLast) {
-  Depot& d = depot(64);
+  const ClassDepots d = depot(64);
   const std::vector<void*> got = take(d, 10);
   ASSERT_EQ(got.size(), 10u);
   for (unsigned i = 1; i < 10; ++i) EXPECT_EQ(static_cast<char*>(got[i - 1]) - static_cast<char*>(got[i]), 64);
@@ -58,7 +78,7 @@ TEST_F(DepotTest, RefillsFromOneSlabTheLowestAddressLast) {
 }
 
 TEST_F(DepotTest, MayGiveFewerThanWantedButNeverNone) {
-  Depot& d = depot(8192);
+  const ClassDepots d = depot(8192);
   unsigned total = 0;
   while (total < 50) {
     const std::vector<void*> got = take(d, 7);
@@ -69,7 +89,7 @@ TEST_F(DepotTest, MayGiveFewerThanWantedButNeverNone) {
 }
 
 TEST_F(DepotTest, WhatIsGivenBackIsHandedOnWithoutTouchingSlabs) {
-  Depot& d = depot(64);
+  const ClassDepots d = depot(64);
   const std::vector<void*> got = take(d, 20);
   const uint64_t free = d.stats().free_objects;
   ASSERT_EQ(give(d, got, 20).object, nullptr);
@@ -81,7 +101,7 @@ TEST_F(DepotTest, WhatIsGivenBackIsHandedOnWithoutTouchingSlabs) {
 }
 
 TEST_F(DepotTest, TheTransferCacheIsBounded) {
-  Depot& d = depot(64);
+  const ClassDepots d = depot(64);
   const unsigned batch = kSizeClasses[class_of_size(64)].batch;
   std::vector<void*> all;
   for (unsigned i = 0; i < 20; ++i) {
@@ -94,7 +114,7 @@ TEST_F(DepotTest, TheTransferCacheIsBounded) {
 }
 
 TEST_F(DepotTest, EmptySlabsGoToTheZoneButOne) {
-  Depot& d = depot(1024);
+  const ClassDepots d = depot(1024);
   std::vector<void*> all;
   for (unsigned i = 0; i < 40; ++i) {
     const std::vector<void*> got = take(d, 16);
@@ -113,7 +133,7 @@ TEST_F(DepotTest, EmptySlabsGoToTheZoneButOne) {
 }
 
 TEST_F(DepotTest, FlushCheckedNamesTheCulprit) {
-  Depot& d = depot(64);
+  const ClassDepots d = depot(64);
   std::vector<void*> got = take(d, 4);
   EXPECT_EQ(d.check(got[0]), FreeVerdict::kOk);
   ASSERT_EQ(d.flush_checked(got.data(), 1).object, nullptr);
@@ -130,7 +150,7 @@ TEST_F(DepotTest, FlushCheckedNamesTheCulprit) {
 
 // What the transfer cache took unseen comes to light when it reaches its slab.
 TEST_F(DepotTest, ADoubleFreeInTheTransferCacheIsFoundByDecay) {
-  Depot& d = depot(64);
+  const ClassDepots d = depot(64);
   std::vector<void*> got = take(d, 4);
   got[3] = got[0];
   ASSERT_EQ(give(d, got, 4).object, nullptr);
@@ -144,7 +164,7 @@ TEST_F(DepotTest, ADoubleFreeInTheTransferCacheIsFoundByDecay) {
 }
 
 TEST_F(DepotTest, DecayReturnsUnusedTransfers) {
-  Depot& d = depot(64);
+  const ClassDepots d = depot(64);
   ASSERT_EQ(give(d, take(d, 100), 100).object, nullptr);
   tick(d);
   EXPECT_EQ(d.stats().transfer_objects, 100u) << "they came in during this tick";
@@ -155,7 +175,7 @@ TEST_F(DepotTest, DecayReturnsUnusedTransfers) {
 
 // Pages of a slab in use that hold no object go back to the system; the objects beside them keep their content.
 TEST_F(DepotTest, IdlePagesOfUsedSlabsGoBack) {
-  Depot& d = depot(2048);
+  const ClassDepots d = depot(2048);
   std::vector<void*> got = take(d, 8);  // one slab: 8 objects on 4 pages
   ASSERT_EQ(got.size(), 8u);
   std::sort(got.begin(), got.end());
@@ -182,7 +202,7 @@ TEST_F(DepotTest, IdlePagesOfUsedSlabsGoBack) {
 
 // Pages that a slab got from the zone with old memory behind them are idle too, although nobody took objects there.
 TEST_F(DepotTest, TrimDropsPagesThatAReusedSlabNeverTouched) {
-  Depot& d = depot(2048);
+  const ClassDepots d = depot(2048);
   std::vector<void*> got = take(d, 8);
   ASSERT_EQ(got.size(), 8u);
   for (void* object : got) memset(object, 0x5a, 2048);
@@ -197,7 +217,7 @@ TEST_F(DepotTest, TrimDropsPagesThatAReusedSlabNeverTouched) {
 }
 
 TEST_F(DepotTest, EmptyIdleSlabsGoToTheZone) {
-  Depot& d = depot(2048);
+  const ClassDepots d = depot(2048);
   std::vector<void*> got = take(d, 8);
   ASSERT_EQ(d.flush_checked(got.data(), 8).object, nullptr);
   EXPECT_EQ(d.stats().slabs, 1u);
@@ -210,7 +230,7 @@ TEST_F(DepotTest, EmptyIdleSlabsGoToTheZone) {
 }
 
 TEST_F(DepotTest, SlabsInUseKeepTheirMemory) {
-  Depot& d = depot(2048);
+  const ClassDepots d = depot(2048);
   std::vector<void*> got = take(d, 8);
   for (void* object : got) memset(object, 1, 2048);
   for (unsigned i = 0; i < 3 * kTicks; ++i) {
@@ -223,7 +243,7 @@ TEST_F(DepotTest, SlabsInUseKeepTheirMemory) {
 }
 
 TEST_F(DepotTest, LockedSlabsStay) {
-  Depot& d = depot(2048);
+  const ClassDepots d = depot(2048);
   std::vector<void*> got = take(d, 8);
   std::sort(got.begin(), got.end());
   for (void* object : got) memset(object, 1, 2048);
@@ -241,14 +261,99 @@ TEST_F(DepotTest, NoMemoryMeansNoObjects) {
   a_.stop();
   PrivateAllocator small;
   ASSERT_TRUE(small.start(size_t{4} << 20));
-  Depot& d = small->depot(NodeId(0), class_of_size(16384));
+  const ClassDepots d = {small->depots(NodeId(0)), class_of_size(16384)};
   unsigned total = 0;
   for (void* out[4]; const unsigned n = d.refill(out, 4);) total += n;
   EXPECT_EQ(total, 256u) << "4 MiB of 16 KiB";
   EXPECT_EQ(small->verify(), nullptr);
   // Another class gets nothing either, until something is given back.
   void* out[1];
-  EXPECT_EQ(small->depot(NodeId(0), class_of_size(64)).refill(out, 1), 0u);
+  EXPECT_EQ(small->depots(NodeId(0)).refill(class_of_size(64), out, 1, 0, false), 0u);
+}
+
+uintptr_t slab_of(const void* object, size_t size) {
+  return reinterpret_cast<uintptr_t>(object) & ~uintptr_t{kSizeClasses[class_of_size(size)].slab_mask};
+}
+
+TEST_F(DepotTest, LanesShareNoSlab) {
+  std::set<uintptr_t> slabs[2];
+  std::vector<void*> all[2];
+  for (unsigned round = 0; round < 40; ++round) {
+    for (unsigned lane = 0; lane < 2; ++lane) {
+      const ClassDepots d = depot(32, lane);
+      for (void* object : take(d, 100)) {
+        slabs[lane].insert(slab_of(object, 32));
+        all[lane].push_back(object);
+      }
+    }
+    // Each gives back some of its own.
+    for (unsigned lane = 0; lane < 2; ++lane) {
+      const std::vector<void*> some(all[lane].end() - 60, all[lane].end());
+      all[lane].resize(all[lane].size() - 60);
+      ASSERT_EQ(give(depot(32, lane), some, 60).object, nullptr);
+    }
+  }
+  for (const uintptr_t slab : slabs[0]) EXPECT_FALSE(slabs[1].contains(slab));
+  EXPECT_EQ(a_->verify(), nullptr);
+}
+
+// What is freed by threads of another lane than the one it came from finds its slab, and memory goes back.
+TEST_F(DepotTest, ObjectsFreedInAnotherLaneComeHome) {
+  const ClassDepots producer = depot(64, 1), consumer = depot(64, 2);
+  std::vector<void*> all;
+  while (all.size() < 20000) {
+    const std::vector<void*> got = take(producer, 100);
+    all.insert(all.end(), got.begin(), got.end());
+  }
+  ASSERT_EQ(give(consumer, all, 100).object, nullptr);
+  EXPECT_EQ(consumer.stats().transfer_objects, 4u * kSizeClasses[class_of_size(64)].batch);
+  EXPECT_EQ(a_->verify(), nullptr);
+  EXPECT_EQ(consumer.release_all().object, nullptr);
+  EXPECT_EQ(producer.stats().slabs, 0u);
+  EXPECT_EQ(zone().stats().charged, Pages(0));
+  EXPECT_EQ(a_->verify(), nullptr);
+}
+
+TEST_F(DepotTest, AFullTransferCacheFeedsOtherLanes) {
+  const ClassDepots producer = depot(64, 1), consumer = depot(64, 2);
+  std::vector<void*> all;
+  for (unsigned i = 0; i < 1000; ++i) {
+    const std::vector<void*> got = take(producer, 64);
+    ASSERT_EQ(give(consumer, got, 64).object, nullptr);
+  }
+  EXPECT_LE(producer.stats().slabs, 4u) << "what the consumer frees is used again";
+  EXPECT_EQ(a_->verify(), nullptr);
+}
+
+// A lane takes from one that has plenty, and from anyone when there is no memory.
+TEST_F(DepotTest, FreeMemoryOfOtherLanesIsUsed) {
+  const ClassDepots a = depot(64, 1), b = depot(64, 3);
+  std::vector<void*> all;
+  while (all.size() < 50000) {
+    const std::vector<void*> got = take(a, 100);
+    all.insert(all.end(), got.begin(), got.end());
+  }
+  std::vector<void*> half;
+  for (size_t i = 0; i < all.size(); i += 2) half.push_back(all[i]);
+  ASSERT_EQ(a.flush_checked(half.data(), static_cast<unsigned>(half.size())).object, nullptr);
+  const uint64_t slabs = a.stats().slabs;
+  for (size_t taken = 0; taken < half.size() - 4000;) taken += take(b, 100).size();
+  EXPECT_LE(b.stats().slabs, slabs + 3) << "half of each slab of the other lane was free";
+  EXPECT_EQ(a_->verify(), nullptr);
+}
+
+TEST_F(DepotTest, TheLastObjectsOfOtherLanesAreFoundWhenThereIsNoMemory) {
+  a_.stop();
+  PrivateAllocator small;
+  ASSERT_TRUE(small.start(size_t{4} << 20));
+  NodeDepots& depots = small->depots(NodeId(0));
+  depots.open_lane(NodeDepots::kLanes - 1);
+  const size_t c = class_of_size(512);
+  unsigned total = 0;
+  void* out[32];
+  for (unsigned lane = 0; const unsigned n = depots.refill(c, out, 5, lane, false); ++lane) total += n;
+  EXPECT_EQ(total, 8192u) << "4 MiB of 512 bytes: every object of every lane";
+  EXPECT_EQ(small->verify(), nullptr);
 }
 
 }  // namespace

@@ -77,8 +77,16 @@ class StatsPageTest : public testing::Test {
 #undef VMSTAT
     EXPECT_EQ(all.at("pgalloc_normal") - all.at("pgfree"), shown.charged);
     for (unsigned c = 1; c < kNrSizeClasses; ++c) {
-      const DepotStats d = allocator_->depot(id, c).stats();
-      const weir_stats_slab& slab = *weir_stats_slab_at(page_.page(), n, c);
+      const DepotStats d = allocator_->depots(id).stats(c);
+      weir_stats_slab slab = {};
+      for (unsigned lane = 0; lane < page_.page()->nr_lanes; ++lane) {
+        const weir_stats_slab& part = *weir_stats_slab_at(page_.page(), n, lane, c);
+        if (part.slabs == 0) continue;
+        slab.object_size = part.object_size;
+        slab.objects_per_slab = part.objects_per_slab;
+        slab.slabs += part.slabs;
+        slab.free_objects += part.free_objects;
+      }
       EXPECT_EQ(slab.slabs, d.slabs) << "class " << c;
       EXPECT_EQ(slab.free_objects, d.free_objects + d.transfer_objects) << "class " << c;
       if (d.slabs == 0) continue;
@@ -105,7 +113,7 @@ TEST_F(StatsPageTest, TheHeadSaysWhereEverythingIs) {
   EXPECT_EQ(p.nr_nodes, 3u);
   EXPECT_GE(p.node_offset, sizeof(p));
   EXPECT_GE(p.slab_offset, p.node_offset + 3 * p.node_size);
-  EXPECT_GE(p.swap_path_offset, p.slab_offset + 3 * p.nr_classes * p.slab_size);
+  EXPECT_GE(p.swap_path_offset, p.slab_offset + 3 * p.nr_lanes * p.nr_classes * p.slab_size);
   EXPECT_GE(p.size, p.swap_path_offset + size_t{WEIR_STATS_PATH});
   EXPECT_EQ(p.limit, 0u);
   EXPECT_EQ(p.mode, uint64_t{WEIR_STATS_UNLIMITED});

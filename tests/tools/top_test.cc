@@ -31,6 +31,7 @@ class FakePage {
     p.slab_offset = p.node_offset + nodes * p.node_size;
     p.slab_size = sizeof(weir_stats_slab);
     p.nr_classes = 1;
+    p.nr_lanes = 1;
     p.swap_path_offset = static_cast<uint32_t>(size - WEIR_STATS_PATH);
     p.limit = 10000 * nodes;
     p.mode = WEIR_STATS_SWAP;
@@ -46,7 +47,7 @@ class FakePage {
   }
   weir_stats_page& page() { return *reinterpret_cast<weir_stats_page*>(words_.data()); }
   weir_stats_node& node(uint32_t n) { return const_cast<weir_stats_node&>(*weir_stats_node_at(&page(), n)); }
-  weir_stats_slab& slab(uint32_t n) { return const_cast<weir_stats_slab&>(*weir_stats_slab_at(&page(), n, 0)); }
+  weir_stats_slab& slab(uint32_t n) { return const_cast<weir_stats_slab&>(*weir_stats_slab_at(&page(), n, 0, 0)); }
   void set_free(uint32_t n, uint64_t free) { node(n).resident = 10000 - free; }
   void set(size_t counter, uint64_t value) { page().counters[counter] = value; }
   [[nodiscard]] Moment at(double seconds, pid_t pid = 7) { return {Snapshot(pid, words_), seconds}; }

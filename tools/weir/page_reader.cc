@@ -40,8 +40,8 @@ bool is_understood(const weir_stats_page& p) {
   return p.version == WEIR_STATS_VERSION && p.node_size >= sizeof(weir_stats_node) && p.node_offset % 8 == 0 &&
          p.node_size % 8 == 0 && p.slab_size >= sizeof(weir_stats_slab) && p.slab_offset % 8 == 0 &&
          p.slab_size % 8 == 0 && p.node_offset >= kFirstSize && p.nr_nodes <= 1024 && p.nr_classes <= 65536 &&
-         within(p.node_offset, p.nr_nodes, p.node_size, p.size) &&
-         within(p.slab_offset, uint64_t{p.nr_nodes} * p.nr_classes, p.slab_size, p.size) &&
+         p.nr_lanes <= 1024 && within(p.node_offset, p.nr_nodes, p.node_size, p.size) &&
+         within(p.slab_offset, uint64_t{p.nr_nodes} * p.nr_lanes * p.nr_classes, p.slab_size, p.size) &&
          within(p.swap_path_offset, WEIR_STATS_PATH, 1, p.size) && p.nr_counters <= WEIR_STATS_COUNTERS &&
          p.nr_node_counters <= WEIR_STATS_NODE_COUNTERS;
 }

@@ -104,11 +104,17 @@ uint64_t Snapshot::counter(std::string_view name) const {
 }
 
 Snapshot::Slabs Snapshot::slabs(uint32_t n, uint32_t size_class) const {
-  const weir_stats_slab& s = *weir_stats_slab_at(&page(), n, size_class);
-  const uint64_t objects = s.slabs * s.objects_per_slab;
-  return {s.object_size,    s.objects_per_slab,
-          s.pages_per_slab, s.slabs,
-          objects,          objects - std::min(objects, s.free_objects)};
+  Slabs sum = {};
+  uint64_t free = 0;
+  for (uint32_t lane = 0; lane < page().nr_lanes; ++lane) {
+    const weir_stats_slab& s = *weir_stats_slab_at(&page(), n, lane, size_class);
+    if (s.slabs == 0) continue;
+    sum = {s.object_size, s.objects_per_slab, s.pages_per_slab, sum.slabs + s.slabs, 0, 0};
+    free += s.free_objects;
+  }
+  sum.objects = sum.slabs * sum.objects_per_slab;
+  sum.active = sum.objects - std::min(sum.objects, free);
+  return sum;
 }
 
 std::vector<Snapshot::Slabs> Snapshot::slabs(uint32_t n) const {
