@@ -149,13 +149,24 @@ void lost_memory() {
   os::exit_now(kLostMemoryStatus);
 }
 
+void say_of_pool(std::string_view problem) {
+  Line line;
+  line.text("weir: pool=").text(process_allocator().options().pool.view()).text(": ").text(problem);
+  line.text("; this process shares no limit\n").write_to(2);
+}
+
 // Said once, because a limit was asked for.
 void start_reclaim() {
   keep_stats_descriptor();
-  if (process_allocator().reclaimer() == nullptr) return;
+  const Options& options = process_allocator().options();
+  if (process_allocator().reclaimer() == nullptr) {
+    if (!options.pool.empty()) say_of_pool("it needs a limit (limit=SIZE or rss_limit=SIZE)");
+    return;
+  }
   Reclaimer& reclaimer = *process_allocator().reclaimer();
   reclaimer.call_often(process_poll_requests);
   reclaimer.start();
+  if (reclaimer.pool_problem() != nullptr) say_of_pool(reclaimer.pool_problem());
   Line line;
   if (reclaimer.mode() != Reclaimer::Mode::kSwap)
     line.text("weir: limit: pages cannot be swapped here (userfaultfd: error ")

@@ -19,6 +19,7 @@ PageGrant PageSource::get_page_from_freelist(const PageRequest& request, Charge 
     const PageRun run = request.block ? zone.alloc_block(order, request.type)
                                       : zone.alloc_run(request.count, request.align, request.type, charge);
     if (!run) continue;
+    if (check_budget) reclaimer_->keep_within_budget(zone);
     if (node != request.node && !request.this_node_only) note_fallback(request.node, zone);
     return {&zone, run};
   }

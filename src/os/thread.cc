@@ -68,4 +68,8 @@ int process_id() {
   return static_cast<int>(syscall6(SYS_getpid));
 }
 
+unsigned user_id() {
+  return static_cast<unsigned>(syscall6(SYS_geteuid));
+}
+
 }  // namespace weir::os

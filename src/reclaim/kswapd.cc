@@ -26,6 +26,12 @@ constexpr uint64_t kRoundPages = 8 * kClusterPages;
 constexpr uint32_t kHopelessTries = 8;
 // A thread that waits for pages looks again after this time whatever happens.
 constexpr uint64_t kWaitMs = 20;
+// What a process of a pool is owed comes within some wake-ups of the others' kswapds and the time that they need to
+// write to a disk what they hold too much; who owes for longer was stopped.
+constexpr uint64_t kOwedNs = 3'000'000'000;
+constexpr uint64_t kOwedPauseMs = 2;
+// Watermarks and the compressed pool's room follow a budget that changed by more than this part.
+constexpr uint64_t kNoticeableShare = 16;
 
 // After so many faults in a row of one thread, it is taken to be the only one.
 constexpr unsigned kAloneFaults = 8;
@@ -143,7 +149,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
         if (nodes_[i] != nullptr) nodes_[i]->wake_all();
     if (&kswapd == first_kswapd()) thaw_children();
     if (often_ != nullptr) often_();
-    update_limit();
+    update_limit(kswapd);
     reduce_pool(kswapd);
     const Zone& zone = kswapd.node->zone();
     const Pages freed = balance(kswapd);
@@ -153,7 +159,8 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     // forks, nothing can be freed, which says nothing about what could be.
     const uint64_t stolen = counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load();
     if (!forking_.load())
-      kswapd.fruitless.store(stolen != kswapd.stolen_before || !starved ? 0 : kswapd.fruitless.load() + 1);
+      kswapd.fruitless.store(
+          stolen != kswapd.stolen_before || !starved || is_owed(kswapd) ? 0 : kswapd.fruitless.load() + 1);
     kswapd.stolen_before = stolen;
     // While the process forks there is no progress to tell of, and who waits would only come back at once.
     if (!forking_.load()) {
@@ -163,6 +170,8 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     publish();
     // Without success there is no point in trying at once again.
     if (starved && freed.v != 0) continue;
+    // What others have yet to give back cannot be had by asking at once again, as whoever waits would.
+    if (starved && waiting && kswapd.owed_since_ns != 0) os::futex_wait_ms(kswapd.owed_pause, 0, kOwedPauseMs);
     kswapd.asleep.store(true);
     os::futex_wait_ms(kswapd.word, word, waiting ? 1 : kIdleMs);
     kswapd.asleep.store(false);
@@ -263,17 +272,61 @@ void Reclaimer::note_peak() {
 }
 
 // With a limit of the whole process, the heap gets what everything else leaves: what that is, the kernel tells.
-void Reclaimer::update_limit() {
-  if (!by_rss_ || is_lifted()) return;
+void Reclaimer::update_limit(const Kswapd& kswapd) {
+  if ((!by_rss_ && !pool_.is_member()) || is_lifted() || &kswapd != first_kswapd()) return;
   LockGuard guard(budget_mutex_);
+  if (pool_.is_member()) {
+    const Pages before = pool_part_, now = pool_part();
+    pool_part_ = now;
+    // What depends on the budget need not follow each page.
+    const uint64_t difference = before < now ? now.v - before.v : before.v - now.v;
+    if (difference > before.v / kNoticeableShare) change_policies();
+  }
   share_out();
+}
+
+Pages Reclaimer::pool_part() {
+  BudgetPool::Usage usage;
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    usage.used += nodes_[i]->zone().total();
+    usage.swapped += Pages(nodes_[i]->swapped_pages());
+    if (kswapds_[i] != nullptr) usage.waiting += Pages(kswapds_[i]->waiting_pages.load(std::memory_order_relaxed));
+  }
+  if (by_rss_) usage.used = os::resident_pages();
+  return pool_.update(usage);
+}
+
+Pages Reclaimer::most_managed(const Zone& zone) const {
+  return pool_.is_member() ? share_of(zone.node(), pool_.limit()) : zone.managed();
+}
+
+// Whether other members of the pool have yet to give back what this process may have. They do so when they come by,
+// unless they were stopped.
+bool Reclaimer::is_owed(Kswapd& kswapd) {
+  if (!pool_.is_member() || !pool_.is_owed()) {
+    kswapd.owed_since_ns = 0;
+    return false;
+  }
+  const uint64_t now = os::now_ns();
+  if (kswapd.owed_since_ns == 0) kswapd.owed_since_ns = now;
+  return now - kswapd.owed_since_ns < kOwedNs;
+}
+
+// By one thread at a time. In a pool, watermarks are of what the process may hold at present.
+void Reclaimer::give_budget(NodeReclaim& node, Pages managed) {
+  Zone& zone = node.zone();
+  zone.set_managed(managed);
+  if (!pool_.is_member()) return;
+  zone.set_watermarks(compute_watermarks(managed, managed, static_cast<uint64_t>(options_->min_free_kbytes),
+                                         static_cast<uint64_t>(options_->watermark_scale_factor)));
 }
 
 void Reclaimer::share_out() {
   if (is_lifted()) return;
   if (!by_rss_) {
     for (unsigned i = 0; i < nr_nodes_; ++i)
-      if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(share_of(NodeId(static_cast<uint16_t>(i)), limit_));
+      if (nodes_[i] != nullptr) give_budget(*nodes_[i], share_of(NodeId(static_cast<uint16_t>(i)), budget()));
     return;
   }
   uint64_t heap = 0;
@@ -282,10 +335,10 @@ void Reclaimer::share_out() {
   const uint64_t rss = os::resident_pages().v;
   const uint64_t others = rss > heap ? rss - heap : 0;
   // The heap keeps a sixteenth whatever the others hold: with nothing at all, the program could not go on.
-  const uint64_t limit = limit_.load().v, least = limit / 16;
+  const uint64_t limit = budget().v, least = limit / 16;
   const uint64_t left = limit > others + least ? limit - others : least;
   for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->zone().set_managed(Pages(left / nr_nodes_));
+    if (nodes_[i] != nullptr) give_budget(*nodes_[i], Pages(left / nr_nodes_));
 }
 
 // -- allocation ------------------------------------------------------------------------------------------------------
@@ -299,6 +352,11 @@ bool Reclaimer::may_take(Zone& zone, Pages count) {
   return free >= count + marks.min;
 }
 
+void Reclaimer::keep_within_budget(Zone& zone) {
+  const Pages total = zone.total(), managed = zone.managed();
+  if (total > managed) static_cast<void>(zone.purge(total - managed, Order(kMaxOrder), Zone::Metadata::kStays));
+}
+
 void Reclaimer::note_stall(uint64_t us) {
   weir::count(counters_.stall_us, us);
   uint64_t longest = counters_.stall_longest_us.load(std::memory_order_relaxed);
@@ -309,7 +367,7 @@ void Reclaimer::note_stall(uint64_t us) {
 // Only weir's own threads can unmap pages, so that direct reclaim is waiting for one that works for the waiters.
 bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   Zone& zone = node.zone();
-  if (count + zone.watermarks().min > zone.managed()) return false;
+  if (count + zone.watermarks().min > most_managed(zone)) return false;
   if (mode() != Mode::kSwap) {
     purge_surplus(node);
     return zone.free_budget() >= count + zone.watermarks().min;

@@ -62,7 +62,7 @@ bool Reclaimer::init(const Options& options, FaultStory story) {
 void Reclaimer::update_policy() {
   policy_.standby_percent = static_cast<unsigned>(options_->standby_percent);
   policy_.most_readahead = 1u << options_->page_cluster;
-  const Pages limit = limit_, wanted(options_->zswap_max >> kPageShift);
+  const Pages limit = budget(), wanted(options_->zswap_max >> kPageShift);
   // Where there is no file, compressed memory is all there is: then an eighth is left for pages in use.
   const Pages most = wanted.v != 0 ? wanted : Pages(wants_file() ? limit.v / 2 : limit.v - limit.v / 8);
   policy_.zswap_max = most < limit ? most : limit;
@@ -89,6 +89,11 @@ bool Reclaimer::options_changed(Budget budget) {
     by_rss_ = limit.by_rss;
     share_out();
   }
+  change_policies();
+  return true;
+}
+
+void Reclaimer::change_policies() {
   update_policy();
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     if (nodes_[i] == nullptr) continue;
@@ -96,7 +101,6 @@ bool Reclaimer::options_changed(Budget budget) {
     policy.zswap_max = share_of(NodeId(static_cast<uint16_t>(i)), policy_.zswap_max);
     nodes_[i]->change_policy(policy);
   }
-  return true;
 }
 
 NodeReclaim* Reclaimer::add_node(NodeId node, Pages capacity, Pages managed, StagingPlace staging) {
@@ -183,7 +187,7 @@ bool Reclaimer::start_handlers() {
 
 // Of all descriptors, those that were handed over stay.
 void Reclaimer::keep_inherited() {
-  int kept[2 * SwapFiles::kMost + 3];
+  int kept[2 * SwapFiles::kMost + 4];
   unsigned count = 0;
   const auto keep = [&](int fd) {
     if (fd < 0) return;
@@ -194,6 +198,7 @@ void Reclaimer::keep_inherited() {
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) keep(inherited_.files[i]), keep(inherited_.lifelines[i]);
   keep(inherited_.device);
   keep(inherited_.directory);
+  keep(inherited_.pool);
   keep(page_fd_);
   os::close_all_descriptors_but(kept, count);
   held_ = inherited_;
@@ -204,6 +209,7 @@ bool Reclaimer::set_up() {
   // A child of a fork has what its parent handed to it, and goes on with that.
   const bool again = zeros_ != nullptr;
   keep_inherited();
+  join_pool();
   if (held_.device < 0) held_.device = os::open_read_write("/dev/userfaultfd");
   refused_ = open_shards();
   if (refused_ != 0) return false;
@@ -213,6 +219,17 @@ bool Reclaimer::set_up() {
   for (Kswapd* each : kswapds_)
     if (each != nullptr && each->bench.pages == nullptr) ok = ok && each->bench.init(policy_.codec);
   return ok;
+}
+
+void Reclaimer::join_pool() {
+  if (options_->pool.empty()) return;
+  const BudgetPool::Join result = pool_.join(options_->pool.view(), limit_, held_.pool);
+  pool_problem_ = result == BudgetPool::Join::kOk ? nullptr : BudgetPool::describe(result);
+  if (result != BudgetPool::Join::kOk) return pool_.forget();
+  held_.pool = pool_.fd();
+  LockGuard guard(budget_mutex_);
+  pool_part_ = pool_part();
+  share_out();
 }
 
 bool Reclaimer::start_kswapds() {
@@ -251,7 +268,10 @@ void Reclaimer::close_page_descriptor() {
 
 void Reclaimer::start() {
   publish();
-  if (!options_->background_thread) return close_page_descriptor();
+  if (!options_->background_thread) {
+    if (!options_->pool.empty()) pool_problem_ = "it needs background_thread=1";
+    return close_page_descriptor();
+  }
   static_cast<void>(cpus_.init());
   add_thread();
   ready_.store(0);
@@ -311,6 +331,7 @@ bool Reclaimer::hand_over() {
   }
   copy(held_.device, inherited_.device);
   copy(held_.directory, inherited_.directory);
+  copy(held_.pool, inherited_.pool);
   // A file that holds nothing is nothing to the child.
   SwapFile* file = files_.writer();
   freezes_ = file != nullptr && file->stats().slots.used != 0;
@@ -356,6 +377,7 @@ void Reclaimer::close_inherited() {
   for (int& fd : inherited_.lifelines) close(fd);
   close(inherited_.device);
   close(inherited_.directory);
+  close(inherited_.pool);
   close(lifeline_end_);
 }
 
@@ -412,6 +434,7 @@ bool Reclaimer::after_fork_in_child() {
   add_thread();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
   for (Child& child : children_) child.lifeline = -1;
+  pool_.forget();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
   ready_.store(0);

@@ -14,6 +14,7 @@
 #include "os/fault_inject.h"
 #include "os/proc.h"
 #include "os/service_thread.h"
+#include "reclaim/budget_pool.h"
 #include "reclaim/node.h"
 #include "reclaim/thread_cpus.h"
 
@@ -66,10 +67,15 @@ class Reclaimer {
   int refused() const { return refused_; }
   // How the swap file could not be opened; null when it could or none was asked for.
   const char* swap_problem() const { return swap_problem_; }
+  // Why the process is not in the pool that it should share the limit with; null when it is, or need not be.
+  const char* pool_problem() const { return pool_problem_; }
 
   // -- allocation (STORY 1)
   // Whether `count` more pages may be taken on the node; wakes kswapd when they bring it below its low watermark.
   [[nodiscard]] bool may_take(Zone& zone, Pages count);
+  // Pages without memory were given out, while others that are free have some: gives these back as far as both together
+  // are more than the zone may have, whatever kswapd is doing.
+  void keep_within_budget(Zone& zone);
   // Waits until reclaim made room for `count` pages; false when it cannot.
   [[nodiscard]] bool wait_for_pages(NodeReclaim& node, Pages count);
   // Makes the touches of a run's pages seen, so that it can be charged by them; false: it must be charged as a whole.
@@ -141,6 +147,8 @@ class Reclaimer {
     std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
     std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
     uint64_t stolen_before = 0;
+    uint64_t owed_since_ns = 0;           // 0: not
+    std::atomic<uint32_t> owed_pause{0};  // never changes
   };
 
   struct Request {
@@ -187,7 +195,16 @@ class Reclaimer {
   bool enter_eviction();
   void leave_eviction();
   void note_peak();
-  void update_limit();
+  void update_limit(const Kswapd& kswapd);
+  void join_pool();
+  Pages pool_part();
+  // What this process may hold: the limit, or its part of it.
+  Pages budget() const { return pool_.is_member() ? pool_part_.load() : limit_.load(); }
+  // What that may be at best.
+  Pages most_managed(const Zone& zone) const;
+  bool is_owed(Kswapd& kswapd);
+  void change_policies();
+  void give_budget(NodeReclaim& node, Pages managed) WEIR_REQUIRES(budget_mutex_);
   void share_out() WEIR_REQUIRES(budget_mutex_);
   void update_policy();
   void reduce_pool(Kswapd& kswapd);
@@ -209,6 +226,7 @@ class Reclaimer {
   std::atomic<uint32_t> ready_{0};
   int refused_ = 0;
   const char* swap_problem_ = nullptr;
+  const char* pool_problem_ = nullptr;
   Shards shards_;
   SwapFiles files_;
   os::FaultInjector faults_;
@@ -222,6 +240,7 @@ class Reclaimer {
     int lifelines[SwapFiles::kMost];
     int device = -1;
     int directory = -1;  // where swap files are made
+    int pool = -1;       // the shared budget
     Legacy() {
       for (unsigned i = 0; i < SwapFiles::kMost; ++i) files[i] = lifelines[i] = -1;
     }
@@ -244,6 +263,10 @@ class Reclaimer {
   // -- changed by options_changed
   Live<Pages> limit_;
   Live<bool> by_rss_;
+
+  // -- the pool, by the first kswapd
+  BudgetPool pool_;
+  Live<Pages> pool_part_;
 
   // -- at work
   std::atomic<bool> lifted_{false};

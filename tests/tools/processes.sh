@@ -31,3 +31,15 @@ holds() {
   checks=$((checks + 1))
   "$@" || complain "$what"
 }
+
+# becomes WHAT CONDITION...: the condition becomes true before half a minute is over.
+becomes() {
+  local what=$1
+  shift
+  checks=$((checks + 1))
+  for _ in $(seq 300); do
+    "$@" && return
+    sleep 0.1
+  done
+  complain "$what"
+}

@@ -9,18 +9,6 @@ churner=$4
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/processes.sh"
 
-# becomes WHAT CONDITION...: the condition becomes true before half a minute is over.
-becomes() {
-  local what=$1
-  shift
-  checks=$((checks + 1))
-  for _ in $(seq 300); do
-    "$@" && return
-    sleep 0.1
-  done
-  complain "$what"
-}
-
 rss_mib() { awk '/^VmRSS/ {print int($2 / 1024)}' "/proc/$1/status"; }
 rss_at_most() { [ "$(rss_mib "$1")" -le "$2" ]; }
 zone_value() { "$weir" zoneinfo "$1" | awk -v name="$2" '$1 == name {print $2; exit}'; }

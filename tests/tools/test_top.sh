@@ -61,6 +61,16 @@ coloured() { tmux -L "$socket" capture-pane -e -p -t t; }
 # What the shell has started.
 top_pid() { pgrep -P "$(tmux -L "$socket" display-message -p -t t '#{pane_pid}')"; }
 
+# Ends weir top. What is typed before it has ended is lost: it throws away what it has not read.
+quits() {
+  keys q
+  for _ in $(seq 300); do
+    top_pid >/dev/null || return 0
+    sleep 0.05
+  done
+  complain "weir top should end"
+}
+
 # sees PATTERN: waits until a line of the screen matches.
 sees() {
   checks=$((checks + 1))
@@ -252,7 +262,7 @@ lacks '^ node 0 '
 command_line fg
 sees '^ node 0 '
 sees '^F1Help F3Search F6Sort EscList'
-keys q
+quits
 command_line "clear; stty -g >'$room/after'"
 holds "the terminal's settings are as before it was stopped" settings_are_back
 command_line "clear; '$weir' top -d 0.1 -n 3; echo three \$?"
@@ -266,14 +276,14 @@ sees '^ node 0  \[.*\|.*\|.*\|.*\] free '
 sees '^ faults/s +[1-9][0-9]* .*[.:|#] max [1-9]'
 holds "all of it is ASCII" [ -z "$(screen | LC_ALL=C tr -d '\n -~')" ]
 holds "the level has the nearest of 8 colours" level_colour '3[1-4]m#'
-keys q
+quits
 
 # -- a process that becomes another program, and ends. An hour between updates: the end is an event.
 command_line "clear; '$weir' top -d 0.2 $limited"
 sees "^ weir top  process $limited  $lim "
 kill -USR2 "$limited"
 sees "^ weir top  process $limited  sleep "
-keys q
+quits
 command_line "clear; '$weir' top -d 3600 $free"
 sees "^ weir top  process $free  $fre "
 kill -KILL "$free"
@@ -282,6 +292,6 @@ sees '^ limit none  in use '
 keys Escape
 sees "^ *$limited .* sleep$"
 lacks "^ *$free "
-keys q
+quits
 sees '^\$ *$'
 finish

@@ -12,6 +12,7 @@
 #include "generate.h"
 #include "inspect.h"
 #include "plot.h"
+#include "pool.h"
 #include "recorder.h"
 #include "run.h"
 #include "settings.h"
@@ -48,6 +49,10 @@ Examples:
   weir run --limit 1G --swap /var/tmp --summary -- sort -S 2G large.txt
   weir run --rss-limit 1G --zswap 256M --set zswap_compressor=zstd -- ./server
   weir run --limit 1G --record server.jsonl -- ./server
+  weir run --pool builds --limit 2G -- make -j8
+
+--pool: all processes of one user that name the same pool share its limit, those that PROGRAM starts among them; each
+reclaims for itself, and who wants more than its part can have what others do not want. The first one sets the limit.
 
 --record: a process of its own samples the statistics of PROGRAM (not of programs that PROGRAM starts) and ends with it.
 It is no child of PROGRAM (unless PROGRAM is the first process of a container, whose children all orphans are) and has
@@ -82,6 +87,8 @@ CLI::App* add_run(CLI::App& app, RunSettings& settings) {
   run->add_option("--limit", settings.limit, "Memory that the heap may hold, or 0, or cgroup")->type_name("SIZE");
   run->add_option("--rss-limit", settings.rss_limit, "Memory that the whole process may hold, or 0, or cgroup")
       ->type_name("SIZE");
+  run->add_option("--pool", settings.pool, "Share the limit with your other processes that name this pool")
+      ->type_name("NAME");
   run->add_option("--swap", settings.swap, "Where pages are written to: directory, file, block device or none")
       ->type_name("PATH");
   run->add_option("--swap-size", settings.swap_size, "Most that is written there; 0: 4 times the limit")
@@ -147,6 +154,7 @@ int start(std::vector<std::string> arguments) {
   CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
   add_inspection(app);
+  add_pool(app);
   add_top(app);
   add_settings(app);
   add_record(app);

@@ -14,6 +14,7 @@
 #include "conf.h"
 #include "failure.h"
 #include "library.h"
+#include "pool.h"
 #include "program.h"
 #include "recorder.h"
 
@@ -49,10 +50,17 @@ Conf conf_of(const RunSettings& settings) {
   };
   set("limit", "--limit", settings.limit);
   set("rss_limit", "--rss-limit", settings.rss_limit);
+  set("pool", "--pool", settings.pool);
+  if (settings.pool && !is_pool_name(*settings.pool))
+    throw Failure(kUsage, fmt::format("--pool {}: expected 1 to 63 letters, digits, '.', '_' or '-', no '.' first",
+                                      *settings.pool));
   set("swap", "--swap", settings.swap);
   set("swap_size", "--swap-size", settings.swap_size);
   if (settings.zswap) set_zswap(conf, *settings.zswap);
   for (const std::string& assignment : settings.set) conf.set_assignment(assignment);
+  // The limit that the pool has.
+  if (settings.pool && !conf.has_own_limit() && conf.value("limit") == "0" && conf.value("rss_limit") == "0")
+    if (const auto pages = pool_limit(*settings.pool)) conf.set("limit", std::to_string(*pages * kPoolPageBytes), "");
   // Nobody named a limit: what the surroundings allow. Whoever says --limit 0 means it.
   if (!conf.has_own_limit() && conf.value("limit") == "0" && conf.value("rss_limit") == "0")
     conf.set("limit", "cgroup", "");

@@ -11,6 +11,7 @@ namespace weir::tool {
 struct RunSettings {
   std::optional<std::string> limit;
   std::optional<std::string> rss_limit;
+  std::optional<std::string> pool;
   std::optional<std::string> swap;
   std::optional<std::string> swap_size;
   std::optional<std::string> zswap;

@@ -1,0 +1,250 @@
+#include "reclaim/budget_pool.h"
+
+#include <errno.h>
+
+#include <cstring>
+
+#include "base/print.h"
+#include "base/publish.h"
+#include "os/file.h"
+#include "os/proc.h"
+#include "os/service_thread.h"
+#include "os/shared_file.h"
+#include "os/thread.h"
+
+namespace weir {
+namespace {
+
+// A member holds the lock for some microseconds. One that was stopped then (SIGSTOP) must not stop the others: they go
+// on with what they have, and try again when kswapd wakes.
+constexpr uint64_t kLockTries = 200;
+constexpr uint64_t kJoinTries = 20000;
+// A pool that is removed again and again while it is to be joined is somebody's mistake.
+constexpr unsigned kOpenTries = 10;
+// What a member is given beyond what it asks for, so that it need not ask for each page: a 64th of the limit, and at
+// least 1 MiB, which a thread touches in less than kswapd needs to wake.
+constexpr uint64_t kHeadroomShare = 64;
+constexpr uint64_t kLeastHeadroom = 256;
+
+// Members come by 20 times a second. One that has not for so long was stopped, or gets no processor: nobody waits for
+// what it should give back, nor keeps for it what it may have.
+constexpr uint64_t kAbsentNs = 500'000'000;
+
+bool is_name(std::string_view name) {
+  if (name.empty() || name.size() >= WEIR_POOL_NAME || name[0] == '.') return false;
+  for (const char c : name) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-') return false;
+  }
+  return true;
+}
+
+uint64_t load(const uint64_t& number) {
+  return __atomic_load_n(&number, __ATOMIC_RELAXED);
+}
+
+void write_command(char (&out)[16]) {
+  const ssize_t size = os::read_small_file("/proc/self/comm", out, sizeof(out) - 1);
+  const size_t end = size > 0 && out[size - 1] == '\n' ? static_cast<size_t>(size - 1) : 0;
+  memset(out + end, 0, sizeof(out) - end);
+}
+
+}  // namespace
+
+void share_out_fairly(uint64_t total, std::span<const uint64_t> demands, std::span<uint64_t> shares) {
+  constexpr uint64_t kOpen = ~uint64_t{0};
+  for (uint64_t& share : shares) share = kOpen;
+  uint64_t left = total, open = demands.size();
+  for (bool changed = true; changed && open != 0;) {
+    changed = false;
+    const uint64_t level = left / open;
+    for (size_t i = 0; i < demands.size(); ++i) {
+      if (shares[i] != kOpen || demands[i] > level) continue;
+      shares[i] = demands[i];
+      left -= demands[i];
+      --open;
+      changed = true;
+    }
+  }
+  for (uint64_t& share : shares)
+    if (share == kOpen) share = left / open;
+}
+
+const char* BudgetPool::describe(Join result) {
+  switch (result) {
+    case Join::kOk:
+      return "joined";
+    case Join::kBadName:
+      return "a pool's name has 1 to 63 letters, digits, '.', '_' or '-', and no '.' first";
+    case Join::kNoAccess:
+      return "its file in " WEIR_POOL_DIRECTORY " cannot be opened, or belongs to somebody else";
+    case Join::kNoMemory:
+      return "there is no memory for it in " WEIR_POOL_DIRECTORY;
+    case Join::kOtherVersion:
+      return "its file is of another version of weir";
+    case Join::kFull:
+      return "it has no room for one more member";
+    case Join::kBusy:
+      return "a member that was stopped holds its lock";
+  }
+  return "";
+}
+
+bool BudgetPool::lock() {
+  const uint64_t most = member_ != nullptr ? kLockTries : kJoinTries;
+  for (uint64_t tries = 0; tries < most; ++tries) {
+    if (os::try_lock_byte(fd_, WEIR_POOL_LOCK)) return true;
+    os::yield();
+  }
+  return false;
+}
+
+void BudgetPool::unlock() {
+  os::unlock_byte(fd_, WEIR_POOL_LOCK);
+}
+
+bool BudgetPool::is_live(unsigned i) const {
+  const weir_pool_member& member = pool_->members[i];
+  if (__atomic_load_n(&member.pid, __ATOMIC_RELAXED) == 0) return false;
+  return &member == member_ || os::is_byte_locked(fd_, WEIR_POOL_MEMBER_LOCK + i);
+}
+
+// With the lock held.
+bool BudgetPool::take_entry() {
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i) {
+    if (is_live(i) || !os::try_lock_byte(fd_, WEIR_POOL_MEMBER_LOCK + i)) continue;
+    weir_pool_member& member = pool_->members[i];
+    // What its last owner had is free from here on.
+    publish(member.granted, uint64_t{0});
+    publish(member.used, uint64_t{0});
+    publish(member.swapped, uint64_t{0});
+    publish(member.wanted, uint64_t{0});
+    publish(member.updated, os::now_ns());
+    write_command(member.command);
+    publish(member.pid, static_cast<uint32_t>(os::process_id()));
+    index_ = i;
+    member_ = &member;
+    return true;
+  }
+  return false;
+}
+
+// Opens, maps and locks the file. One that was removed just before it could be locked is not the pool any more.
+BudgetPool::Join BudgetPool::open_and_lock(std::string_view name) {
+  Line path;
+  path.text(WEIR_POOL_DIRECTORY "/weir-pool.").dec(os::user_id()).text(".").text(name);
+  path.text(std::string_view("\0", 1));
+  for (unsigned tries = 0; tries < kOpenTries; ++tries) {
+    fd_ = os::open_shared_file(path.view().data());
+    if (fd_ < 0) return Join::kNoAccess;
+    if (!lock()) return Join::kBusy;
+    if (os::has_name(fd_)) return map();
+    os::close_descriptor(fd_);
+  }
+  return Join::kBusy;
+}
+
+BudgetPool::Join BudgetPool::map() {
+  if (!os::reserve_file(fd_, sizeof(weir_pool))) return Join::kNoMemory;
+  if (pool_ == nullptr) pool_ = static_cast<weir_pool*>(os::map_shared_file(fd_, sizeof(weir_pool)));
+  return pool_ == nullptr ? Join::kNoMemory : Join::kOk;
+}
+
+// With the lock held.
+BudgetPool::Join BudgetPool::enter(Pages limit) {
+  bool alone = true;
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS && alone; ++i) alone = !is_live(i);
+  if (pool_->magic == 0) {
+    pool_->version = WEIR_POOL_VERSION;
+    pool_->nr_members = WEIR_POOL_MEMBERS;
+    publish(pool_->limit, limit.v);
+    __atomic_store_n(&pool_->magic, WEIR_POOL_MAGIC, __ATOMIC_RELEASE);
+  }
+  if (pool_->magic != WEIR_POOL_MAGIC || pool_->version != WEIR_POOL_VERSION) return Join::kOtherVersion;
+  if (alone) publish(pool_->limit, limit.v);
+  limit_ = Pages(load(pool_->limit));
+  return take_entry() ? Join::kOk : Join::kFull;
+}
+
+BudgetPool::Join BudgetPool::join(std::string_view name, Pages limit, int fd) {
+  if (!is_name(name)) return Join::kBadName;
+  fd_ = fd;
+  Join result;
+  if (fd < 0)
+    result = open_and_lock(name);
+  else
+    result = !lock() ? Join::kBusy : map();
+  if (result == Join::kOk) result = enter(limit);
+  if (fd_ >= 0) unlock();
+  return result;
+}
+
+void BudgetPool::forget() {
+  member_ = nullptr;
+  fd_ = -1;
+}
+
+// With the lock held: decides what everybody should have, and takes or gives back the difference to what this process
+// was granted. Nobody takes from another: that gives back what is above its own part when it comes by.
+Pages BudgetPool::settle(uint64_t own_demand, uint64_t used) {
+  uint64_t demands[WEIR_POOL_MEMBERS], shares[WEIR_POOL_MEMBERS];
+  unsigned count = 0, own = 0;
+  uint64_t others = 0, absent = 0;
+  const uint64_t now = os::now_ns();
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i) {
+    weir_pool_member& member = pool_->members[i];
+    if (__atomic_load_n(&member.pid, __ATOMIC_RELAXED) == 0) continue;
+    if (!is_live(i)) {
+      publish(member.granted, uint64_t{0});
+      publish(member.pid, uint32_t{0});
+      continue;
+    }
+    if (&member == member_) {
+      own = count;
+    } else {
+      others += load(member.granted);
+      // (Its clock may be ahead of `now`.)
+      if (now > load(member.updated) && now - load(member.updated) > kAbsentNs) {
+        absent += load(member.granted);
+        continue;
+      }
+    }
+    demands[count++] = &member == member_ ? own_demand : load(member.wanted);
+  }
+  const uint64_t limit = load(pool_->limit);
+  share_out_fairly(limit > absent ? limit - absent : 0, {demands, count}, {shares, count});
+  limit_ = Pages(limit);
+  const uint64_t target = shares[own], left = limit > others ? limit - others : 0;
+  // What is in use cannot be given back at once.
+  const uint64_t least = used < load(member_->granted) ? used : load(member_->granted);
+  const uint64_t wanted = target > least ? target : least, before = load(member_->granted);
+  const uint64_t more = wanted < left ? wanted : left;
+  const uint64_t granted = wanted <= before ? wanted : more > before ? more : before;
+  publish(member_->granted, granted);
+  is_owed_ = granted < target;
+  return Pages(target < granted ? target : granted);
+}
+
+Pages BudgetPool::update(const Usage& usage) {
+  const uint64_t limit = load(pool_->limit);
+  const uint64_t part = limit / kHeadroomShare, headroom = part > kLeastHeadroom ? part : kLeastHeadroom;
+  const uint64_t demand = usage.used.v + usage.swapped.v + usage.waiting.v + headroom;
+  publish(member_->used, usage.used.v);
+  publish(member_->swapped, usage.swapped.v);
+  publish(member_->wanted, demand);
+  publish(member_->updated, os::now_ns());
+  const uint64_t granted = load(member_->granted);
+  if (!lock()) return Pages(granted);
+  const Pages result = settle(demand, usage.used.v);
+  unlock();
+  return result;
+}
+
+const char* BudgetPool::verify() const {
+  uint64_t sum = 0;
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i)
+    if (is_live(i)) sum += load(pool_->members[i].granted);
+  return sum <= load(pool_->limit) ? nullptr : "members of the pool were granted more than its limit";
+}
+
+}  // namespace weir

@@ -1,0 +1,78 @@
+// Purpose: this process's part of a budget that several processes share (include/weir/pool.h): how much each may have,
+//          and what it is granted.
+// Thread safety: one thread at a time, the one whose descriptor table has the file. granted() from any.
+// Invariants: what is granted to all members is never above the pool's limit, but where the header says so. A member
+//             that dies at any moment leaves nothing behind: its entry counts no more once its lock is gone.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/live.h"
+#include "base/units.h"
+#include "weir/pool.h"
+
+namespace weir {
+
+// Divides `total` among demands so that the smallest share is as large as possible: who wants less than an equal part
+// gets what it wants, and the others have equal parts of the rest (max-min fairness; Bertsekas, Gallager, "Data
+// Networks", 1992, section 6.5.2). What nobody wants is left over. `shares` has as many entries as `demands`.
+void share_out_fairly(uint64_t total, std::span<const uint64_t> demands, std::span<uint64_t> shares);
+
+class BudgetPool {
+ public:
+  struct Usage {
+    Pages used{};     // what the process holds
+    Pages swapped{};  // what it has put away
+    Pages waiting{};  // what its threads wait for
+  };
+  enum class Join : uint8_t {
+    kOk,
+    kBadName,   // not 1 to 63 letters, digits, '.', '_', '-', or '.' first
+    kNoAccess,  // the file cannot be opened or made, or is somebody else's
+    kNoMemory,
+    kOtherVersion,
+    kFull,  // WEIR_POOL_MEMBERS live
+    kBusy,  // somebody holds the pool's lock and does not go on
+  };
+  static const char* describe(Join result);
+
+  // Becomes a member of the pool; makes it, with this limit, when there is none, and gives it this limit when nobody
+  // else is in it. `fd` is the file where the caller has it open already (a child of a fork), else negative.
+  [[nodiscard]] Join join(std::string_view name, Pages limit, int fd);
+  // Forgets the membership of the process that this one was forked from; join comes next.
+  void forget();
+  bool is_member() const { return member_ != nullptr; }
+  int fd() const { return fd_; }
+
+  // Tells the others how things are, takes over what is free or gives back what is not needed, and learns what the
+  // limit is. Returns what the process should come down to, or may grow to.
+  Pages update(const Usage& usage);
+  // The pool's limit, as it was at the last update.
+  Pages limit() const { return limit_; }
+  // Whether others had more than their part at the last update, which they are giving back.
+  bool is_owed() const { return is_owed_; }
+
+  // Null when all agrees; for tests, with nobody else at work.
+  const char* verify() const;
+
+ private:
+  bool lock();
+  void unlock();
+  Join open_and_lock(std::string_view name);
+  Join map();
+  Join enter(Pages limit);
+  bool take_entry();
+  bool is_live(unsigned i) const;
+  Pages settle(uint64_t own_demand, uint64_t used);
+
+  int fd_ = -1;
+  unsigned index_ = 0;
+  weir_pool* pool_ = nullptr;
+  weir_pool_member* member_ = nullptr;
+  bool is_owed_ = false;
+  Live<Pages> limit_{};
+};
+
+}  // namespace weir
