@@ -34,7 +34,7 @@ namespace {
 constexpr uint64_t kHeapBegin = 0x200000000000, kHeapEnd = 0x540000000000;
 constexpr uint64_t kPoolsBegin = 0x500000000000;
 // An arena's first address, its part of the address space, and how far below or above its staging addresses are.
-constexpr uint64_t kArenaGrain = uint64_t{1} << 30, kArenaSpan = uint64_t{1} << 40;
+constexpr uint64_t kArenaGrain = uint64_t{1} << 30, kArenaSpan = uint64_t{1} << 40, kArenaFront = 17 * kArenaGrain;
 constexpr uint64_t kStagingDistance = uint64_t{1} << 44;
 // A stopped process changes nothing, once all its threads have noticed.
 constexpr int kMostLooks = 100;
@@ -159,11 +159,11 @@ Mappings mappings_of(int pid) {
   return found;
 }
 
-// node scatters pages of its own all over that part. An arena of one node is told by its bookkeeping, which begins
-// where its address space of 1 TiB ends; 0: there is none, or several nodes.
+// node scatters pages of its own all over that part. An arena of one node is told by its bookkeeping, which begins so
+// far before it (arena_metadata_span of 1 TiB, in whole GiB); 0: there is none, or several nodes.
 uint64_t arena_in(const Mappings& mappings) {
   for (const auto& [begin, bytes] : mappings)
-    if (begin % kArenaGrain == 0 && mappings.count(begin + kArenaSpan) != 0) return begin;
+    if (begin % kArenaGrain == 0 && mappings.count(begin - kArenaFront) != 0) return begin;
   return 0;
 }
 
@@ -178,7 +178,9 @@ uint64_t heap_bytes(int pid) {
   for (const auto& [begin, bytes] : mappings) {
     const bool staging = lies_within(begin, arena + kStagingDistance, kArenaSpan) ||
                          lies_within(begin + kStagingDistance, arena, kArenaSpan);
-    if (arena == 0 || staging || lies_within(begin, arena, 2 * kArenaSpan) || begin >= kPoolsBegin) sum += bytes;
+    if (arena == 0 || staging || lies_within(begin, arena - kArenaFront, kArenaFront + kArenaSpan) ||
+        begin >= kPoolsBegin)
+      sum += bytes;
   }
   return sum;
 }
