@@ -32,6 +32,7 @@ constexpr size_t kDropBytes = size_t{32} << 20;
 // Flags of a run, in its descriptor.
 constexpr Pfn kMovedFlag = 1;   // a mapping of its own
 constexpr Pfn kCachedFlag = 2;  // freed, in a thread cache
+static_assert(kOwnedRun == 4, "the third one");
 
 bool is_cached_length(Pages count) {
   return count.v >= kMinCachedRun && count.v <= kMaxCachedRun;
@@ -39,30 +40,66 @@ bool is_cached_length(Pages count) {
 
 }  // namespace
 
-void* Allocator::alloc_large(ThreadCache* cache, size_t size, size_t alignment, bool zero) {
-  if (size > PTRDIFF_MAX - 4 * kPageSize || alignment > PTRDIFF_MAX / 2) return nullptr;
+PageRequest Allocator::run_request(size_t size, size_t alignment) const {
   const size_t guard = guard_bytes();
   PageRequest request;
-  request.node = cache != nullptr ? NodeId(cache->node) : home_node();
   request.count = pages_of((size == 0 ? 1 : size) + 2 * guard);
   request.type = kRunType;
   // A guard page shifts the object, so that larger alignments need room to shift back.
   if (guard != 0 && alignment > kPageSize) request.count += pages_of(alignment);
   request.align = alignment > kPageSize && guard == 0 ? pages_of(alignment) : Pages(1);
+  return request;
+}
+
+void* Allocator::alloc_large(ThreadCache* cache, size_t size, size_t alignment, bool zero) {
+  if (size > PTRDIFF_MAX - 4 * kPageSize || alignment > PTRDIFF_MAX / 2) return nullptr;
+  PageRequest request = run_request(size, alignment);
+  request.node = cache != nullptr ? NodeId(cache->node) : home_node();
   if (cache != nullptr && request.align.v == 1 && is_cached_length(request.count)) {
     if (void* object = pop_run(cache, request.count)) return zero ? memset(object, 0, size) : object;
   }
+  const RunView run = take_run(request, size, alignment, zero);
+  return run.zone != nullptr ? object_of(run) : nullptr;
+}
+
+// Takes pages and makes them ready for an object.
+RunView Allocator::take_run(const PageRequest& request, size_t size, size_t alignment, bool zero) {
   const PageGrant grant = pages_.alloc_pages(request);
-  if (!grant) return nullptr;
+  if (!grant) return {};
   Zone& zone = *grant.zone;
   Pfn head = grant.run.head;
-  if (guard != 0) {
+  if (options_->guard) {
     head = align_guarded(zone, head, request.count, alignment, pages_of(size == 0 ? 1 : size));
     protect_guards(zone, head, Pages(zone.desc(head).count));
   } else if (zero && grant.run.resident.v != 0) {
     clear_run(zone, head, request.count);
   }
-  return zone.address(head) + guard;
+  return {&zone, head};
+}
+
+Pages Allocator::owned_run_pages(size_t size, size_t alignment) const {
+  const Pages count = run_request(size, alignment).count;
+  return count < kLeastOwnedRun ? kLeastOwnedRun : count;
+}
+
+RunView Allocator::alloc_owned_run(NodeId node, size_t size, size_t alignment, bool zero) {
+  PageRequest request = run_request(size, alignment);
+  if (request.count < kLeastOwnedRun) request.count = kLeastOwnedRun;
+  request.node = node;
+  request.this_node_only = true;
+  return take_run(request, size, alignment, zero);
+}
+
+bool Allocator::extend_owned_run(const RunView& run, Pages wanted) {
+  const PageDesc& d = run.zone->desc(run.head);
+  return (d.next & kMovedFlag) == 0 && pages_.extend_run(*run.zone, run.head, Pages(d.count), wanted - Pages(d.count));
+}
+
+void Allocator::shrink_owned_run(const RunView& run, Pages wanted) {
+  const Pages now(run.zone->desc(run.head).count);
+  const bool dropped =
+      options_->zero_on_free && run.zone->drop_pages(run.head + static_cast<Pfn>(wanted.v), now - wanted);
+  run.zone->shrink_run(run.head, now, wanted, dropped ? Touched::kNo : Touched::kYes);
 }
 
 // Trims a run that was taken with room for alignment so that the page after its head is aligned.
@@ -94,7 +131,7 @@ void Allocator::clear_run(Zone& zone, Pfn first, Pages count) {
   }
 }
 
-Allocator::RunView Allocator::find_run(const void* object) {
+RunView Allocator::find_run(const void* object) {
   Zone* zone = pages_.zone_of(object);
   if (zone == nullptr || (reinterpret_cast<uintptr_t>(object) & (kPageSize - 1)) != 0) return {};
   const Pfn pfn = zone->pfn_of(object);
@@ -140,6 +177,8 @@ void Allocator::flush_runs(RunBin& bin, unsigned count) {
 BadPointer Allocator::free_large(ThreadCache* cache, void* object) {
   const RunView run = find_run(object);
   if (run.zone == nullptr) return {Misuse::kNotGivenOut, object, 0};
+  const OwnerTag tag = run_tag(run.zone->desc(run.head));
+  if (tag && heaps() != nullptr) return heaps()->free_run(heaps()->self, tag, object);
   return push_run(cache, run, object) ? BadPointer{} : release_run(run, object);
 }
 
@@ -162,6 +201,8 @@ void* Allocator::resize_large(void* object, size_t size) {
   const RunView run = find_run(object);
   if (run.zone == nullptr || options_->guard || size > PTRDIFF_MAX - kPageSize) return nullptr;
   Zone& zone = *run.zone;
+  // Its owner pays for more.
+  if (run_tag(zone.desc(run.head))) return nullptr;
   const Pages now(zone.desc(run.head).count);
   const Pages wanted = pages_of(size);
   if (wanted == now) return object;
