@@ -261,17 +261,45 @@ void Heap::cut_run(const RunView& run, Pages wanted) {
     run_pages_ -= tail.v;
     moving_pages_ += tail.v;
   }
-  allocator_->shrink_owned_run(run, wanted);
-  end_taking(tail, Pages(0));
+  allocator_->shrink_run(run, wanted);
+  end_taking(tail, length_of(run) - wanted);
 }
 
-Heap::Refusal Heap::resize_run(const RunView& run, size_t size) {
+// To a new run of `count` pages. It is nobody's while its pages move.
+Heap::Refusal Heap::move_run(RunView& run, Pages count) {
+  const Pages now = length_of(run);
+  if (!begin(count)) return Refusal::kOverLimit;
+  {
+    LockGuard guard(mutex_);
+    unlink(run);
+    run.zone->desc(run.head).next &= ~kOwnedRun;
+    run_pages_ -= now.v;
+    moving_pages_ += now.v;
+  }
+  const RunView longer = allocator_->move_run(run, count);
+  const bool moved = longer.zone != nullptr;
+  if (moved) run = longer;
+  LockGuard guard(mutex_);
+  tag_run(run.zone->desc(run.head), OwnerTag::of(owner_.index(), 0));
+  link(run);
+  run_pages_ += length_of(run).v;
+  moving_pages_ -= count.v + now.v;
+  owner_.uncharge(moved ? now : count);
+  return moved ? Refusal::kNone : Refusal::kNoMemory;
+}
+
+Heap::Refusal Heap::resize_run(RunView& run, size_t size) {
   if (!allocator_->can_resize_runs()) return Refusal::kNoMemory;
   Pages wanted = pages_of(size);
   if (wanted < kLeastOwnedRun) wanted = kLeastOwnedRun;
-  if (wanted > length_of(run)) return grow_run(run, wanted);
-  if (wanted < length_of(run)) cut_run(run, wanted);
-  return Refusal::kNone;
+  if (wanted <= length_of(run)) {
+    if (allocator_->shrinks_to(run, wanted)) cut_run(run, wanted);
+    return Refusal::kNone;
+  }
+  const Refusal in_place = grow_run(run, wanted);
+  if (in_place != Refusal::kNoMemory || !allocator_->can_move_run(run)) return in_place;
+  if (move_run(run, Allocator::with_room(wanted)) == Refusal::kNone) return Refusal::kNone;
+  return move_run(run, wanted);
 }
 
 Pages Heap::trim() {

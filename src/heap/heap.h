@@ -84,8 +84,9 @@ class Heap {
   [[nodiscard]] Got alloc_run(uint64_t generation, size_t size, size_t alignment, bool zero);
   [[nodiscard]] BadPointer free_small(void* object, size_t size_class, bool& due);
   [[nodiscard]] BadPointer free_run(void* object);
-  // Makes a run longer or shorter in place; the object stays as it was when that cannot be done.
-  [[nodiscard]] Refusal resize_run(const RunView& run, size_t size);
+  // Makes a run longer or shorter, in place or by moving its pages to `run`; the object stays as it was when that
+  // cannot be done.
+  [[nodiscard]] Refusal resize_run(RunView& run, size_t size);
 
   // -- memory
   // Gives empty slabs back. Returns the pages.
@@ -136,6 +137,7 @@ class Heap {
   bool begin(Pages count);
   void end_taking(Pages count, Pages taken);
   Refusal grow_run(const RunView& run, Pages wanted);
+  Refusal move_run(RunView& run, Pages count);
   void cut_run(const RunView& run, Pages wanted);
   Got taken(Depot::Take how, size_t size_class) const;
   BadPointer flush_oldest(HeapCache& cache, size_t size_class, unsigned count);

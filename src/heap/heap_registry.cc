@@ -373,10 +373,10 @@ void* HeapRegistry::resize(void* object, size_t size, BadPointer& bad) {
     // Copying to save less than half costs more than it saves, as for other objects.
     if (size <= now && size >= now / 2) return object;
   } else if (size > kMaxSmallSize && size <= PTRDIFF_MAX - 4 * kPageSize) {
-    const RunView run = allocator_->find_run(object);
+    RunView run = allocator_->find_run(object);
     for (unsigned tries = 0; tries < kMostTries; ++tries) {
       const Heap::Refusal refusal = heap->resize_run(run, size);
-      if (refusal == Heap::Refusal::kNone) return object;
+      if (refusal == Heap::Refusal::kNone) return allocator_->object_of(run);
       if (refusal != Heap::Refusal::kOverLimit || !make_room(*heap, pages_of(size) - pages_of(now))) break;
     }
   }

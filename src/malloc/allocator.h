@@ -97,8 +97,15 @@ class Allocator {
   [[nodiscard]] BadPointer release_run(const RunView& run, void* object);
   // Makes a run longer in place; false when what lies behind it is not free.
   [[nodiscard]] bool extend_owned_run(const RunView& run, Pages wanted);
-  // Makes it shorter.
-  void shrink_owned_run(const RunView& run, Pages wanted);
+  // Whether a run should be made shorter for an object that needs less, and that (which may be refused).
+  bool shrinks_to(const RunView& run, Pages wanted) const;
+  void shrink_run(const RunView& run, Pages wanted);
+  // Whether a run is worth moving, and may be: page tables move, bytes do not.
+  bool can_move_run(const RunView& run) const;
+  // Moves a run's pages to a new one of `count` pages on the same node, and frees it. None: it is as it was.
+  [[nodiscard]] RunView move_run(const RunView& run, Pages count);
+  // The length that a run which has to move should have for an object of so many pages.
+  static Pages with_room(Pages wanted);
   // Whether runs are laid out in a way that they can be resized.
   bool can_resize_runs() const { return !options_->guard; }
 
@@ -176,7 +183,6 @@ class Allocator {
   void clear_run(Zone& zone, Pfn first, Pages count);
   void protect_guards(Zone& zone, Pfn head, Pages count);
   Pfn align_guarded(Zone& zone, Pfn head, Pages taken, size_t alignment, Pages wanted);
-  void* move_run(RunView run, Pages wanted);
 
   [[nodiscard]] bool init_reclaim(NodeId node, ZoneConfig& config, Pages total);
 

@@ -95,10 +95,23 @@ bool Allocator::extend_owned_run(const RunView& run, Pages wanted) {
   return (d.next & kMovedFlag) == 0 && pages_.extend_run(*run.zone, run.head, Pages(d.count), wanted - Pages(d.count));
 }
 
-void Allocator::shrink_owned_run(const RunView& run, Pages wanted) {
-  const Pages now(run.zone->desc(run.head).count);
-  const bool dropped =
-      options_->zero_on_free && run.zone->drop_pages(run.head + static_cast<Pfn>(wanted.v), now - wanted);
+bool Allocator::shrinks_to(const RunView& run, Pages wanted) const {
+  const PageDesc& d = run.zone->desc(run.head);
+  // A moved run keeps its room to grow.
+  return wanted.v < d.count && ((d.next & kMovedFlag) == 0 || with_room(wanted).v < d.count);
+}
+
+void Allocator::shrink_run(const RunView& run, Pages wanted) {
+  const PageDesc& d = run.zone->desc(run.head);
+  const Pages now(d.count);
+  const Pfn tail = run.head + static_cast<Pfn>(wanted.v);
+  bool dropped = false;
+  if ((d.next & kMovedFlag) != 0) {
+    if (!run.zone->renew_mapping(tail, now - wanted)) return;
+    dropped = true;
+  } else if (options_->zero_on_free) {
+    dropped = run.zone->drop_pages(tail, now - wanted);
+  }
   run.zone->shrink_run(run.head, now, wanted, dropped ? Touched::kNo : Touched::kYes);
 }
 
@@ -208,22 +221,22 @@ void* Allocator::resize_large(void* object, size_t size) {
   if (wanted == now) return object;
   const bool moved = (zone.desc(run.head).next & kMovedFlag) != 0;
   if (wanted < now) {
-    // A moved run keeps its room to grow.
-    if (moved && wanted.v + wanted.v / kRoomDivisor >= now.v) return object;
-    if (moved && !zone.renew_mapping(run.head + static_cast<Pfn>(wanted.v), now - wanted)) return object;
-    const bool dropped =
-        options_->zero_on_free && !moved && zone.drop_pages(run.head + static_cast<Pfn>(wanted.v), now - wanted);
-    zone.shrink_run(run.head, now, wanted, moved || dropped ? Touched::kNo : Touched::kYes);
+    if (shrinks_to(run, wanted)) shrink_run(run, wanted);
     return object;
   }
   if (!moved && pages_.extend_run(zone, run.head, now, wanted - now)) return object;
-  if (zone.limited() || bytes_of(now) < kMoveBytes || nr_moved_runs_.load(std::memory_order_relaxed) >= kMostMovedRuns)
-    return nullptr;
-  return move_run(run, wanted);
+  if (!can_move_run(run)) return nullptr;
+  RunView longer = move_run(run, with_room(wanted));
+  if (longer.zone == nullptr) longer = move_run(run, wanted);
+  return longer.zone != nullptr ? object_of(longer) : nullptr;
 }
 
-// Moves a run's pages to a longer one on the same node.
-void* Allocator::move_run(RunView run, Pages wanted) {
+bool Allocator::can_move_run(const RunView& run) const {
+  return !run.zone->limited() && bytes_of(Pages(run.zone->desc(run.head).count)) >= kMoveBytes &&
+         nr_moved_runs_.load(std::memory_order_relaxed) < kMostMovedRuns;
+}
+
+RunView Allocator::move_run(const RunView& run, Pages count) {
   Zone& zone = *run.zone;
   const Pages now(zone.desc(run.head).count);
   const bool moved_before = (zone.desc(run.head).next & kMovedFlag) != 0;
@@ -231,21 +244,21 @@ void* Allocator::move_run(RunView run, Pages wanted) {
   request.node = zone.node();
   request.this_node_only = true;
   request.type = kRunType;
-  request.count = wanted + Pages(wanted.v / kRoomDivisor);
-  PageGrant grant = pages_.alloc_pages(request);
-  if (!grant) {
-    request.count = wanted;
-    grant = pages_.alloc_pages(request);
-    if (!grant) return nullptr;
-  }
+  request.count = count;
+  const PageGrant grant = pages_.alloc_pages(request);
+  if (!grant) return {};
   const Pfn to = grant.run.head;
   if (zone.move_run(run.head, now, to) == Zone::Move::kFailed) {
     static_cast<void>(zone.free_run(to, Touched::kNo));
-    return nullptr;
+    return {};
   }
   zone.desc(to).next |= kMovedFlag;
   if (!moved_before) nr_moved_runs_.fetch_add(1, std::memory_order_relaxed);
-  return zone.address(to);
+  return {&zone, to};
+}
+
+Pages Allocator::with_room(Pages wanted) {
+  return wanted + Pages(wanted.v / kRoomDivisor);
 }
 
 }  // namespace weir

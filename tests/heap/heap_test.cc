@@ -9,6 +9,7 @@
 
 #include "support/pattern.h"
 #include "support/private_heaps.h"
+#include "support/sanitizer.h"
 
 namespace weir {
 namespace {
@@ -178,6 +179,46 @@ TEST_F(HeapTest, ResizedObjectsStayInTheirHeap) {
   EXPECT_EQ(static_cast<int>(h_.free(p).misuse), static_cast<int>(Misuse::kNone));
   h_.allocator.trim(nullptr);
   EXPECT_EQ(h_.charged(id), 0u);
+}
+
+// A run that cannot grow where it is moves by its page tables, with room to grow, which is charged like everything
+// else.
+TEST(HeapRuns, BlockedRunsMove) {
+  if (kTsan) GTEST_SKIP() << "the sanitizer has no shadow for bare space";
+  PrivateHeaps h;
+  ASSERT_TRUE(h.start(kCapacity, true));
+  const HeapId id = h.create("moving");
+  constexpr size_t kSize = size_t{2} << 20;
+  char* p = static_cast<char*>(h.malloc(id, kSize));
+  void* blocker = h.malloc(id, kSize);
+  ASSERT_EQ(static_cast<char*>(blocker), p + kSize) << "side by side";
+  write_pattern(p, kSize, 1);
+  char* q = static_cast<char*>(h.realloc(p, 2 * kSize));
+  ASSERT_NE(q, p);
+  EXPECT_TRUE(check_pattern(q, kSize, kSize, 1));
+  EXPECT_EQ(h.registry->heap_of(q), id);
+  EXPECT_EQ(h.allocator->pages().zone(NodeId(0)).stats().pgmoved, pages_of(kSize).v) << "not copied";
+  EXPECT_EQ(h.charged(id), pages_of(4 * kSize).v) << "three for the object with its room, and the other one";
+  EXPECT_EQ(h.allocator->verify(), nullptr);
+  EXPECT_EQ(h.realloc(q, 3 * kSize), q) << "into its room";
+  EXPECT_EQ(h.realloc(q, 2 * kSize), q);
+  EXPECT_EQ(h.charged(id), pages_of(4 * kSize).v) << "which it keeps";
+  EXPECT_EQ(h.realloc(q, kSize), q);
+  EXPECT_EQ(h.charged(id), pages_of(2 * kSize).v);
+  EXPECT_TRUE(check_pattern(q, kSize, kSize, 1));
+  EXPECT_EQ(h.allocator->verify(), nullptr);
+  // With a limit: without room where there is none to be had, and by copying not at all.
+  ASSERT_EQ(h.registry->set_limit(id, 5 * kSize), 0);
+  ASSERT_NE(h.malloc(id, kSize / 2), nullptr);
+  char* r = static_cast<char*>(h.realloc(static_cast<char*>(blocker), 2 * kSize + kSize / 4));
+  ASSERT_NE(r, nullptr);
+  EXPECT_LE(bytes_of(h.stats(id).peak), 5 * kSize);
+  EXPECT_EQ(h.allocator->verify(), nullptr);
+  EXPECT_EQ(static_cast<int>(h.free(q).misuse), static_cast<int>(Misuse::kNone));
+  EXPECT_EQ(static_cast<int>(h.free(r).misuse), static_cast<int>(Misuse::kNone));
+  h.destroy(id);
+  EXPECT_EQ(h.allocator.charged(), 0u);
+  EXPECT_EQ(h.allocator->verify(), nullptr);
 }
 
 // A million objects of several sizes, and as many pages back as were charged.

@@ -20,8 +20,8 @@ class PrivateHeaps {
   PrivateHeaps(const PrivateHeaps&) = delete;
   PrivateHeaps& operator=(const PrivateHeaps&) = delete;
 
-  [[nodiscard]] bool start(size_t capacity) {
-    if (!allocator.start(capacity)) return false;
+  [[nodiscard]] bool start(size_t capacity, bool bare = false) {
+    if (!allocator.start(capacity, bare)) return false;
     registry->init(*allocator);
     return true;
   }
