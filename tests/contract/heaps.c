@@ -4,8 +4,8 @@
 #include <malloc.h>
 #include <pthread.h>
 
-#include "../../include/weir/weir.h"
 #include "contract.h"
+#include "weir/weir.h"
 
 #pragma weak weir_heap_aligned_alloc
 #pragma weak weir_heap_calloc

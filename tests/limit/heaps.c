@@ -1,8 +1,8 @@
 /* heaps.c: registered heaps under a limit of the process: what is in them is swapped and comes back, in forked children
  * too; a heap can be destroyed while most of it is away; pages of a heap with noswap stay in memory. */
 // limit: weir cases=swapped,destroyed,noswap,forked timeout=120
-#include "../../include/weir/weir.h"
 #include "limit.h"
+#include "weir/weir.h"
 
 #pragma weak weir_heap_create
 #pragma weak weir_heap_destroy
