@@ -83,4 +83,8 @@ WEIR_API const char* weir_version(void);
 #ifdef __cplusplus
 }
 #endif
+
+/* Heaps with limits of their own. */
+#include "weir/heap.h"
+
 #endif /* WEIR_WEIR_H_ */

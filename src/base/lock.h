@@ -27,12 +27,14 @@ namespace weir {
 enum class LockRank : uint8_t {
   kDecay = 0,    // malloc/decay: state of the background thread
   kThreads = 1,  // malloc/: list of thread caches
-  kDepot = 2,    // malloc/depot: slabs of one size class on one node
-  kEvict = 3,    // reclaim/: one evictor at a time on a node
-  kZone = 4,     // page/zone: buddy lists and counters of one node
-  kLru = 5,      // reclaim/: lists of clusters
-  kSwap = 6,     // swap/: compressed pool, slot map, file
-  kCount = 7,
+  kHeaps = 2,    // heap/: names and places of heaps
+  kHeap = 3,     // heap/: large objects of one heap
+  kDepot = 4,    // malloc/depot: slabs of one size class on one node, or in one heap
+  kEvict = 5,    // reclaim/: one evictor at a time on a node
+  kZone = 6,     // page/zone: buddy lists and counters of one node
+  kLru = 7,      // reclaim/: lists of clusters
+  kSwap = 8,     // swap/: compressed pool, slot map, file
+  kCount = 9,
 };
 
 // A futex mutex after Drepper ("Futexes are tricky", 2011, mutex2): 0 free, 1 held, 2 held with sleepers.

@@ -2,6 +2,7 @@
 
 #include "base/print.h"
 #include "control/summary.h"
+#include "heap/process_heaps.h"
 #include "malloc/process.h"
 #include "os/proc.h"
 #include "os/thread.h"
@@ -63,6 +64,33 @@ void print_slabs(Allocator& allocator, NodeId node, int fd) {
   }
 }
 
+// Registered heaps, one a line; sizes in pages, "-" where there is no limit.
+void print_heaps(int fd) {
+  HeapRegistry* heaps = process_heaps();
+  if (heaps == nullptr) return;
+  Line line;
+  line.text("# heap                    <charged> <peak> <limit> <slabs> <large> <objects> <fails> <adj> <node>\n")
+      .write_to(fd);
+  for (HeapId id = heaps->next({}); id; id = heaps->next(id)) {
+    HeapStats s;
+    char name[Heap::kNameBytes];
+    if (!heaps->name(id, name) || !heaps->stats(id, s)) continue;
+    line.column(std::string_view(name), 25).text(" ").column(s.charged.v, 9).text(" ").column(s.peak.v, 6).text(" ");
+    if (s.limit == PageOwner::kNoLimit)
+      line.text("      -");
+    else
+      line.column(s.limit, 7);
+    line.text(" ").column(s.slabs.v, 7).text(" ").column(s.runs.v, 7).text(" ").column(s.objects, 9).text(" ");
+    line.column(s.limit_failures, 7)
+        .text("   ")
+        .sdec(s.oom_score_adj)
+        .text("   ")
+        .dec(s.node.v)
+        .text("\n")
+        .write_to(fd);
+  }
+}
+
 void print_counters(const ZoneStats& s, int fd) {
   Line line;
 #define VMSTAT(name, help) line.text(#name " ").dec(s.name).text("\n").write_to(fd);
@@ -101,6 +129,7 @@ void print_stats(int fd) {
     print_slabs(allocator, node, fd);
     print_counters(stats, fd);
   }
+  print_heaps(fd);
 }
 
 }  // namespace weir

@@ -249,6 +249,7 @@ BadPointer Allocator::detach(ThreadCache* cache) {
   for (unsigned c = 1; c < kNrSizeClasses && bad.misuse == Misuse::kNone; ++c)
     if (cache->count(c) != 0) bad = flush_oldest(cache, c, cache->count(c));
   for (RunBin& bin : cache->run_bins) flush_runs(bin, bin.count);
+  if (cache->heap_cache != nullptr && bad.misuse == Misuse::kNone) bad = heaps()->detach(heaps()->self, cache);
   LockGuard guard(threads_mutex_);
   if (cache->prev != nullptr)
     cache->prev->next = cache->next;
@@ -368,6 +369,10 @@ BadPointer Allocator::free_slow(ThreadCache* cache, void* object) {
   if (offset >= map_.covered()) return {Misuse::kForeign, object, 0};
   const size_t size_class = map_.class_at(offset);
   if (size_class == 0) return free_large(cache, object);
+  if (size_class == kHeapClass) {
+    bool due = false;
+    return free_in_heap(cache, object, due);
+  }
   if (cache == nullptr || !cache->caching) return free_to_slab(size_class, object);
   if (cache->bins[size_class].head == cache->bins[size_class].limit) {
     const BadPointer bad = make_room(cache, size_class);
@@ -386,6 +391,34 @@ BadPointer Allocator::free_slow(ThreadCache* cache, void* object) {
   return ++cache->slow_calls >= kSlowCallsPerScan ? scan_bins(cache) : BadPointer{};
 }
 
+// Of a unit's class in the map: the class of objects there; 0 for a wild pointer into a slab that is being given up.
+size_t Allocator::class_of_object(const void* p, size_t in_map) const {
+  if (in_map != kHeapClass) return in_map;
+  const size_t size_class = slab_tag(*pages_.zone_of(p), p).size_class();
+  return size_class < kNrSizeClasses ? size_class : 0;
+}
+
+OwnerTag Allocator::tag_of(const void* p) {
+  const size_t offset = map_.offset_of(p);
+  if (offset >= map_.covered()) return {};
+  const size_t in_map = map_.class_at(offset);
+  if (in_map == kHeapClass) return slab_tag(*pages_.zone_of(p), p);
+  const RunView run = in_map == 0 ? find_run(p) : RunView{};
+  return run.zone != nullptr ? run_tag(run.zone->desc(run.head)) : OwnerTag{};
+}
+
+const char* Allocator::heap_name(const void* p) {
+  const OwnerTag tag = tag_of(p);
+  return tag && heaps() != nullptr ? heaps()->name(heaps()->self, tag.owner()) : nullptr;
+}
+
+BadPointer Allocator::free_in_heap(ThreadCache* cache, void* object, bool& due) {
+  const HeapHooks* hooks = heaps();
+  const OwnerTag tag = tag_of(object);
+  if (hooks == nullptr || !tag) return {Misuse::kNotGivenOut, object, 0};
+  return hooks->free_object(hooks->self, tag, object, cache, due);
+}
+
 bool Allocator::is_accessible(const void* p) const {
   const Zone* zone = pages_.zone_of(p);
   return zone != nullptr && zone->pfn_of(p) < zone->accessible_estimate().v;
@@ -401,7 +434,7 @@ PointerKind Allocator::kind_of(const void* p) {
 size_t Allocator::usable_size(const void* p) {
   const size_t offset = map_.offset_of(p);
   if (offset >= map_.covered()) return 0;
-  if (const size_t size_class = map_.class_at(offset)) return kSizeClasses[size_class].size;
+  if (const size_t in_map = map_.class_at(offset)) return kSizeClasses[class_of_object(p, in_map)].size;
   const RunView run = find_run(p);
   if (run.zone == nullptr) return 0;
   return bytes_of(Pages(run.zone->desc(run.head).count)) - 2 * guard_bytes();
@@ -410,10 +443,10 @@ size_t Allocator::usable_size(const void* p) {
 BadPointer Allocator::diagnose(const void* p, FreeVerdict verdict) {
   const size_t offset = map_.offset_of(p);
   if (offset >= map_.covered()) return {Misuse::kForeign, p, 0};
-  const size_t size_class = map_.class_at(offset);
+  const size_t size_class = class_of_object(p, map_.class_at(offset));
   if (size_class == 0) return {Misuse::kNotGivenOut, p, 0};
   const Misuse misuse = verdict == FreeVerdict::kDoubleFree ? Misuse::kDoubleFree : Misuse::kInsideObject;
-  return {misuse, p, kSizeClasses[size_class].size};
+  return {misuse, p, kSizeClasses[size_class].size, heap_name(p)};
 }
 
 BadPointer Allocator::decay_tick() {
@@ -422,6 +455,7 @@ BadPointer Allocator::decay_tick() {
     if (nodes_[n] == nullptr) continue;
     Pages released;
     if (bad.object == nullptr) bad = nodes_[n]->depots.decay_tick(released);
+    if (heaps() != nullptr) heaps()->decay_tick(heaps()->self, NodeId(static_cast<uint16_t>(n)), released);
     zone(n).decay_tick(released);
   }
   return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
@@ -434,6 +468,8 @@ BadPointer Allocator::trim(ThreadCache* own, size_t& bytes) {
     if (bad.misuse != Misuse::kNone) return bad;
   }
   for (unsigned i = 0; own != nullptr && i < kNrRunBins; ++i) flush_runs(own->run_bins[i], own->run_bins[i].count);
+  if (heaps() != nullptr)
+    if (const BadPointer bad = heaps()->trim(heaps()->self, own); bad.misuse != Misuse::kNone) return bad;
   uint64_t purged = 0;
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
@@ -448,7 +484,7 @@ BadPointer Allocator::trim(ThreadCache* own, size_t& bytes) {
 }
 
 size_t Allocator::decayable_bytes() {
-  size_t total = 0;
+  size_t total = heaps() != nullptr ? heaps()->free_bytes(heaps()->self) : 0;
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
     total += bytes_of(zone(n).free_resident_estimate());
@@ -474,6 +510,8 @@ const char* Allocator::verify() {
 const char* Allocator::verify_node(NodeId node) {
   Pages slab_pages, block_pages;
   if (const char* wrong = depots(node).verify_locked(slab_pages)) return wrong;
+  if (heaps() != nullptr)
+    if (const char* wrong = heaps()->verify(heaps()->self, node, slab_pages)) return wrong;
   if (const char* wrong = zone(node.v).verify_locked(block_pages)) return wrong;
   return slab_pages == block_pages ? nullptr : "pages of slabs differ from the allocated blocks";
 }
@@ -489,6 +527,7 @@ void Allocator::lock_all() {
 
 void Allocator::take_locks() {
   threads_mutex_.lock_for_fork();
+  if (heaps() != nullptr) heaps()->lock(heaps()->self);
   for (NodeHeap* heap : nodes_)
     if (heap != nullptr) heap->depots.lock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
@@ -497,6 +536,7 @@ void Allocator::take_locks() {
 }
 
 void Allocator::after_fork_in_child() {
+  if (heaps() != nullptr) heaps()->after_fork_in_child(heaps()->self);
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).after_fork_in_child();
 }
@@ -522,6 +562,7 @@ void Allocator::unlock_all() {
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
   for (NodeHeap* heap : nodes_)
     if (heap != nullptr) heap->depots.unlock_for_fork();
+  if (heaps() != nullptr) heaps()->unlock(heaps()->self);
   threads_mutex_.unlock_for_fork();
 }
 

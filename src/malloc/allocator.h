@@ -9,6 +9,7 @@
 
 #include "config/options.h"
 #include "malloc/address_map.h"
+#include "malloc/heap_hooks.h"
 #include "malloc/node_depots.h"
 #include "malloc/stats_page.h"
 #include "malloc/thread_cache.h"
@@ -25,15 +26,6 @@ enum class PointerKind : uint8_t {
   kNotGivenOut  // inside an arena, but no object starts there
 };
 
-// Why an object cannot be freed or resized.
-enum class Misuse : uint8_t { kNone, kForeign, kNotGivenOut, kInsideObject, kDoubleFree };
-
-struct BadPointer {
-  Misuse misuse = Misuse::kNone;
-  const void* pointer = nullptr;
-  uint32_t class_size = 0;  // 0: not in a slab
-};
-
 // How memory is to be had: where arenas lie and whether they are bound to the kernel's nodes.
 struct AllocatorSetup {
   const Options* options = nullptr;
@@ -45,6 +37,12 @@ struct AllocatorSetup {
   const StatsPage* stats = nullptr;  // where everything is shown to other processes; null: nowhere
 };
 
+// The pages of a large object; `zone` is null when there are none.
+struct RunView {
+  Zone* zone = nullptr;
+  Pfn head = kNoPfn;
+};
+
 class Allocator {
  public:
   constexpr Allocator() : threads_mutex_(LockRank::kThreads) {}
@@ -53,6 +51,8 @@ class Allocator {
   void destroy();
 
   const AddressMap& map() const { return map_; }
+  // For the slabs of heaps.
+  AddressMap& owned_map() { return map_; }
   // Whether there is memory at an address inside the arenas.
   bool is_accessible(const void* p) const;
   const Options& options() const { return *options_; }
@@ -77,6 +77,38 @@ class Allocator {
   // Resizes a large run in place or by moving its pages; null when neither can be done (the caller copies).
   [[nodiscard]] void* resize_large(void* object, size_t size);
 
+  // -- heaps (heap/), which lie above
+  // Before the first object of a heap exists.
+  void set_heaps(const HeapHooks* hooks) { heaps_.store(hooks, std::memory_order_release); }
+  // Null when there never was one.
+  const HeapHooks* heaps() const { return heaps_.load(std::memory_order_acquire); }
+  // Whose an object is: empty when it is nobody's, or no object.
+  OwnerTag tag_of(const void* p);
+  // Frees an object of a heap's slab, as free_slow does; `due`: see HeapHooks.
+  [[nodiscard]] BadPointer free_in_heap(ThreadCache* cache, void* object, bool& due);
+  // The pages that alloc_owned_run takes for an object; it may give some of them back at once.
+  Pages owned_run_pages(size_t size, size_t alignment) const;
+  // A run for an object of at most PTRDIFF_MAX - 4 pages, on that node only, which is no owner's yet.
+  [[nodiscard]] RunView alloc_owned_run(NodeId node, size_t size, size_t alignment, bool zero);
+  // The run that starts with this object; none when there is no such run.
+  RunView find_run(const void* object);
+  void* object_of(const RunView& run) { return run.zone->address(run.head) + guard_bytes(); }
+  // Gives a run back to its zone.
+  [[nodiscard]] BadPointer release_run(const RunView& run, void* object);
+  // Makes a run longer in place; false when what lies behind it is not free.
+  [[nodiscard]] bool extend_owned_run(const RunView& run, Pages wanted);
+  // Whether a run should be made shorter for an object that needs less, and that (which may be refused).
+  bool shrinks_to(const RunView& run, Pages wanted) const;
+  void shrink_run(const RunView& run, Pages wanted);
+  // Whether a run is worth moving, and may be: page tables move, bytes do not.
+  bool can_move_run(const RunView& run) const;
+  // Moves a run's pages to a new one of `count` pages on the same node, and frees it. None: it is as it was.
+  [[nodiscard]] RunView move_run(const RunView& run, Pages count);
+  // The length that a run which has to move should have for an object of so many pages.
+  static Pages with_room(Pages wanted);
+  // Whether runs are laid out in a way that they can be resized.
+  bool can_resize_runs() const { return !options_->guard; }
+
   PointerKind kind_of(const void* p);
   // Bytes that may be used at an object; 0 for what is not one.
   size_t usable_size(const void* p);
@@ -90,6 +122,9 @@ class Allocator {
   [[nodiscard]] BadPointer trim(ThreadCache* own, size_t& bytes);
   // Bytes that are unused but still hold memory; an estimate, without locks.
   size_t decayable_bytes();
+
+  // The node whose memory the calling thread should have.
+  NodeId home_node() const;
 
   // -- looking
   unsigned nr_nodes() const { return nr_nodes_; }
@@ -121,16 +156,10 @@ class Allocator {
     Zone zone;
     NodeDepots depots;
   };
-  struct RunView {
-    Zone* zone = nullptr;
-    Pfn head = kNoPfn;
-  };
-
   bool init_at(Pages capacity, bool bare, uint64_t random);
   bool init_zones(const Topology& topology, const ArenaPlace* places);
   void forget_arenas();
   bool init_zone(NodeId node, const Topology& topology, const ArenaPlace& place, MetadataStrides strides);
-  NodeId home_node() const;
   Pages share_of_limits() const;
   Watermarks watermarks_for(Pages managed) const;
   unsigned refill(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane, bool apart);
@@ -144,15 +173,16 @@ class Allocator {
   void* pop_run(ThreadCache* cache, Pages count);
   bool push_run(ThreadCache* cache, const RunView& run, void* object);
   void flush_runs(RunBin& bin, unsigned count);
-  BadPointer release_run(const RunView& run, void* object);
-  RunView find_run(const void* object);
+  PageRequest run_request(size_t size, size_t alignment) const;
+  RunView take_run(const PageRequest& request, size_t size, size_t alignment, bool zero);
+  size_t class_of_object(const void* p, size_t in_map) const;
+  const char* heap_name(const void* p);
   const char* verify_node(NodeId node) WEIR_NO_TSA;
   Zone& zone(unsigned node) { return nodes_[node]->zone; }
   size_t guard_bytes() const { return options_->guard ? kPageSize : 0; }
   void clear_run(Zone& zone, Pfn first, Pages count);
   void protect_guards(Zone& zone, Pfn head, Pages count);
   Pfn align_guarded(Zone& zone, Pfn head, Pages taken, size_t alignment, Pages wanted);
-  void* move_run(RunView run, Pages wanted);
 
   [[nodiscard]] bool init_reclaim(NodeId node, ZoneConfig& config, Pages total);
 
@@ -170,6 +200,7 @@ class Allocator {
   uint8_t next_lane_ WEIR_GUARDED_BY(threads_mutex_) = 0;
   std::atomic<uint64_t> nr_caches_{0};
   std::atomic<uint32_t> nr_moved_runs_{0};
+  std::atomic<const HeapHooks*> heaps_{nullptr};
   // Last, what is written of it for the first node first: the start of a program touches few pages.
   NodeHeap* nodes_[kMaxNodes] = {};
   PageSource pages_;

@@ -17,8 +17,8 @@ constexpr unsigned kSlabsPerHold = 256;
 }  // namespace
 
 void Depot::init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer,
-                 weir_stats_slab* published, uint8_t lane, KeptSlabs& kept) {
-  kept_ = &kept;
+                 weir_stats_slab* published, uint8_t lane, KeptSlabs* kept) {
+  kept_ = kept;
   lane_ = lane;
   published_ = published;
   transfer_ = transfer;
@@ -56,25 +56,33 @@ UnitIndex Depot::unit_of(const SlabView& slab) const {
   return static_cast<UnitIndex>(static_cast<size_t>(slab.memory - zone().arena().memory()) >> kSlabUnitShift);
 }
 
-void Depot::link(SlabView slab) {
+void Depot::insert(UnitIndex& list, SlabView slab) {
   const UnitIndex unit = unit_of(slab);
-  // At the front: a slab enters the list nearly full, and filling the fullest first lets the others run empty.
-  slab.desc.next = first_;
+  slab.desc.next = list;
   slab.desc.prev = kNoUnit;
-  slab.desc.on_list = true;
-  if (first_ != kNoUnit) view(first_).desc.prev = unit;
-  first_ = unit;
+  if (list != kNoUnit) view(list).desc.prev = unit;
+  list = unit;
 }
 
-void Depot::unlink(SlabView slab) {
+void Depot::remove(UnitIndex& list, SlabView slab) {
   SlabDesc& d = slab.desc;
   if (d.prev != kNoUnit)
     view(d.prev).desc.next = d.next;
   else
-    first_ = d.next;
+    list = d.next;
   if (d.next != kNoUnit) view(d.next).desc.prev = d.prev;
-  if (cursor_ == unit_of(slab)) cursor_ = d.next;
-  d.on_list = false;
+}
+
+void Depot::link(SlabView slab) {
+  // At the front: a slab enters the list nearly full, and filling the fullest first lets the others run empty.
+  insert(first_, slab);
+  slab.desc.on_list = true;
+}
+
+void Depot::unlink(SlabView slab) {
+  remove(first_, slab);
+  if (cursor_ == unit_of(slab)) cursor_ = slab.desc.next;
+  slab.desc.on_list = false;
 }
 
 PageRequest Depot::slab_request() const {
@@ -104,7 +112,9 @@ bool Depot::add_slab() {
   const PageGrant grant = source_->alloc_pages(slab_request());
   if (!grant) return false;
   char* memory = grant.zone->address(grant.run.head);
-  if (!map_->set(memory, c.slab_units, size_class_)) {
+  // Whoever finds the class in the map finds the tag.
+  if (owner_ != nullptr) tag_slab(*grant.zone, grant.run.head, c.slab_units, tag());
+  if (!map_->set(memory, c.slab_units, owner_ != nullptr ? kHeapClass : size_class_)) {
     grant.zone->free_block(grant.run.head, Order(c.slab_order), 0);
     return false;
   }
@@ -123,6 +133,7 @@ bool Depot::add_slab() {
 
 void Depot::count_empty(int change) {
   nr_empty_ += static_cast<uint32_t>(change);
+  if (kept_ == nullptr) return;
   const uint64_t bytes = uint64_t{kSizeClasses[size_class_].slab_mask} + 1;
   kept_->bytes.fetch_add(change > 0 ? bytes : -bytes, std::memory_order_relaxed);
 }
@@ -137,6 +148,7 @@ void Depot::release_slab(SlabView slab) {
   // Clearing never needs more of the map than setting did.
   WEIR_CHECK(map_->set(slab.memory, c.slab_units, 0));
   zone().free_block(zone().pfn_of(slab.memory), Order(c.slab_order), slab.desc.touched);
+  if (owner_ != nullptr) owner_->uncharge(pages_of(Order(c.slab_order)));
 }
 
 unsigned Depot::take_transfer(void** out, unsigned want) {
@@ -158,7 +170,9 @@ unsigned Depot::take_from_slabs(void** out, unsigned want, bool apart) {
     slab.desc.idle_since = tick_;
     end -= n;
     got += n;
-    if (slab.desc.nr_free == 0) unlink(slab);
+    if (slab.desc.nr_free != 0) continue;
+    unlink(slab);
+    if (owner_ != nullptr) insert(full_, slab);
   }
   count_free(-int64_t{got});
   if (got != want) memmove(out, end, got * sizeof(void*));
@@ -190,15 +204,23 @@ BadFree Depot::give(void* const* objects, unsigned count, Use use) {
     SlabView slab = view_of(objects[i]);
     const FreeVerdict verdict = slab.give(objects[i]);
     if (verdict != FreeVerdict::kOk) return {objects[i], verdict};
-    if (use == Use::kNow) slab.desc.idle_since = tick_;
-    if (!slab.desc.on_list) link(slab);
-    if (slab.desc.nr_free == slab.size_class().objects) {
-      count_empty(1);
-      // One empty slab stays at least, so that a program at the edge does not trade it with the zone at every step.
-      if (!keeps_empty()) release_slab(slab);
-    }
+    note_given(slab, use);
   }
   return {};
+}
+
+// A slab has got an object back.
+void Depot::note_given(SlabView slab, Use use) {
+  if (use == Use::kNow) slab.desc.idle_since = tick_;
+  if (!slab.desc.on_list) {
+    if (owner_ != nullptr) remove(full_, slab);
+    link(slab);
+  }
+  if (slab.desc.nr_free == slab.size_class().objects) {
+    count_empty(1);
+    // One empty slab stays at least, so that a program at the edge does not trade it with the zone at every step.
+    if (!keeps_empty()) release_slab(slab);
+  }
 }
 
 FreeVerdict Depot::check(const void* object) {
@@ -277,21 +299,37 @@ DepotStats Depot::stats() {
   return s;
 }
 
+// Adds what is on a list: of slabs with free objects, or of those without.
+const char* Depot::verify_list(UnitIndex list, bool with_free, uint64_t& free, uint32_t& slabs) const {
+  UnitIndex prev = kNoUnit;
+  for (UnitIndex unit = list; unit != kNoUnit; unit = view(unit).desc.next) {
+    const SlabView slab = view(unit);
+    if (slab.desc.size_class != size_class_) return "a slab of another class is on the list";
+    if (slab.desc.prev != prev || slab.desc.on_list != with_free) return "the slab list is torn";
+    if (slab.desc.nr_free != slab.count_free() || (slab.desc.nr_free != 0) != with_free)
+      return "a slab's free objects are miscounted";
+    if (owner_ != nullptr)
+      for (unsigned i = 0; i < slab.size_class().slab_units; ++i)
+        if (!owns(slab.memory + i * kSlabUnitSize)) return "a slab does not say whose it is";
+    free += slab.desc.nr_free;
+    ++slabs;
+    prev = unit;
+  }
+  return nullptr;
+}
+
 const char* Depot::verify_locked(Pages& pages) const {
   pages += Pages(uint64_t{nr_slabs_} << kSizeClasses[size_class_].slab_order);
   uint64_t free = nr_transfer_;
-  uint32_t empty = 0;
-  UnitIndex prev = kNoUnit;
-  for (UnitIndex unit = first_; unit != kNoUnit; unit = view(unit).desc.next) {
-    const SlabView slab = view(unit);
-    if (slab.desc.size_class != size_class_) return "a slab of another class is on the list";
-    if (slab.desc.prev != prev || !slab.desc.on_list) return "the slab list is torn";
-    if (slab.desc.nr_free != slab.count_free() || slab.desc.nr_free == 0) return "a slab's free objects are miscounted";
-    free += slab.desc.nr_free;
-    empty += slab.desc.nr_free == slab.size_class().objects;
-    prev = unit;
-  }
+  uint32_t empty = 0, slabs = 0;
+  if (const char* wrong = verify_list(first_, true, free, slabs)) return wrong;
+  for (UnitIndex unit = first_; unit != kNoUnit; unit = view(unit).desc.next)
+    empty += view(unit).desc.nr_free == kSizeClasses[size_class_].objects;
   if (empty != nr_empty_) return "empty slabs are miscounted";
+  if (owner_ != nullptr) {
+    if (const char* wrong = verify_list(full_, false, free, slabs)) return wrong;
+    if (slabs != nr_slabs_) return "slabs of an owner are miscounted";
+  }
   if (free != free_objects_.load(std::memory_order_relaxed)) return "free objects of a class are miscounted";
   return nullptr;
 }

@@ -5,13 +5,17 @@
 // Invariants: every slab with a free object is on the list, every other is not. Objects in the transfer cache and in
 //             thread caches count as allocated in their slab's bitmap. Objects are never read or written. What comes
 //             to the slabs is of this depot's slabs; the transfer cache also has objects of other lanes.
+//             A depot with an owner (depot_owned.cc) is no lane and has no transfer cache; it also has a list of its
+//             slabs without a free object, so that it can give up all of them.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "base/lock.h"
 #include "base/publish.h"
 #include "malloc/address_map.h"
+#include "malloc/page_owner.h"
 #include "malloc/slab.h"
 #include "mm/page_source.h"
 #include "weir/stats_page.h"
@@ -48,7 +52,9 @@ class alignas(128) Depot {
   // `transfer`: room for kTransferSlots pointers, outside this class so that depots nobody uses cost no page each.
   // `published`: where its numbers are shown to other processes; null: nowhere.
   void init(PageSource& source, AddressMap& map, NodeId node, size_t size_class, void** transfer,
-            weir_stats_slab* published, uint8_t lane, KeptSlabs& kept);
+            weir_stats_slab* published, uint8_t lane, KeptSlabs* kept);
+  // The same for slabs of an owner, who pays for them.
+  void init_owned(PageSource& source, AddressMap& map, NodeId node, size_t size_class, PageOwner& owner);
 
   // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0: there are none, or no
   // memory on this node. `grow`: whether a slab may be made, and whether reclaim may be waited for. `apart`: from a
@@ -65,6 +71,22 @@ class alignas(128) Depot {
   FreeVerdict check(const void* object);
   // The lane of the depot that an object which is given out belongs to.
   unsigned lane_of(const void* object) const { return view_of(object).desc.lane; }
+
+  // -- with an owner
+  enum class Take : uint8_t { kTaken, kStale, kOverLimit, kNoMemory };
+  // Takes 1..count objects for the owner of that generation, stored as refill does; kStale: there is another now, or
+  // none. `due`: so many calls have passed that decay should look at the clock.
+  [[nodiscard]] Take take_owned(uint64_t generation, void** out, unsigned& count, bool& due);
+  // Takes an object back. Null: it lies in no slab of this depot (any more).
+  [[nodiscard]] std::optional<FreeVerdict> give_owned(void* object, bool& due);
+  // Takes back objects that a thread had kept, unless their owner is gone, and they with it.
+  [[nodiscard]] BadFree give_kept(uint64_t generation, void* const* objects, unsigned count);
+  // What give_owned would say; nothing changes.
+  [[nodiscard]] std::optional<FreeVerdict> check_owned(const void* object);
+  // Gives up all slabs with all that is in them, for an owner that is gone; `clear`: their content is dropped first.
+  Pages release_owned(bool clear);
+  // From now on slabs are taken on that node. There are none now.
+  void move_to(NodeId node);
 
   // Takes up to `most` objects out of the transfer cache, those that lay there longest first: of all, or of those that
   // were not used since the last tick.
@@ -98,12 +120,14 @@ class alignas(128) Depot {
   PageRequest slab_request() const;
   bool wait_for_slab() WEIR_REQUIRES(mutex_);
   void release_slab(SlabView slab) WEIR_REQUIRES(mutex_);
+  void insert(UnitIndex& list, SlabView slab) WEIR_REQUIRES(mutex_);
+  void remove(UnitIndex& list, SlabView slab) WEIR_REQUIRES(mutex_);
   void link(SlabView slab) WEIR_REQUIRES(mutex_);
   void unlink(SlabView slab) WEIR_REQUIRES(mutex_);
   void count_empty(int change) WEIR_REQUIRES(mutex_);
   bool keeps_empty() const WEIR_REQUIRES(mutex_) {
-    return nr_empty_ <= 1 ||
-           kept_->bytes.load(std::memory_order_relaxed) <= kept_->most.load(std::memory_order_relaxed);
+    return nr_empty_ <= 1 || (kept_ != nullptr && kept_->bytes.load(std::memory_order_relaxed) <=
+                                                      kept_->most.load(std::memory_order_relaxed));
   }
   unsigned take_from_slabs(void** out, unsigned want, bool apart) WEIR_REQUIRES(mutex_);
   unsigned take_transfer(void** out, unsigned want) WEIR_REQUIRES(mutex_);
@@ -112,6 +136,12 @@ class alignas(128) Depot {
     nr_transfer_ = static_cast<uint16_t>(count);
     transfer_is_full_.store(count == transfer_room(), std::memory_order_relaxed);
   }
+  OwnerTag tag() const { return OwnerTag::of(owner_->index(), size_class_); }
+  bool owns(const void* object) const;
+  Take add_owned_slab() WEIR_REQUIRES(mutex_);
+  bool is_due() WEIR_REQUIRES(mutex_);
+  const char* verify_list(UnitIndex list, bool with_free, uint64_t& free, uint32_t& slabs) const WEIR_REQUIRES(mutex_);
+  void note_given(SlabView slab, Use use) WEIR_REQUIRES(mutex_);
   void purge_idle_pages(SlabView slab) WEIR_REQUIRES(mutex_);
   Pages purge_slabs(unsigned min_idle_ticks);
   void count_free(int64_t change) WEIR_REQUIRES(mutex_) {
@@ -127,9 +157,12 @@ class alignas(128) Depot {
   NodeId node_{};
   uint8_t size_class_ = 0;
   uint8_t lane_ = 0;
+  uint8_t ops_ WEIR_GUARDED_BY(mutex_) = 0;  // with an owner: calls since decay looked at the clock
   weir_stats_slab* published_ = nullptr;
+  PageOwner* owner_ = nullptr;
   Mutex mutex_;
   UnitIndex first_ WEIR_GUARDED_BY(mutex_) = kNoUnit;
+  UnitIndex full_ WEIR_GUARDED_BY(mutex_) = kNoUnit;    // with an owner: slabs without a free object
   UnitIndex cursor_ WEIR_GUARDED_BY(mutex_) = kNoUnit;  // the next slab that purge_slabs looks at
   uint32_t nr_slabs_ WEIR_GUARDED_BY(mutex_) = 0;
   uint32_t nr_empty_ WEIR_GUARDED_BY(mutex_) = 0;

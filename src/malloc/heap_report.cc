@@ -31,8 +31,10 @@ struct NodeHeap {
 // Objects first: a slab that comes into being afterwards makes the arena larger, not what is free in it.
 NodeHeap count_node(Allocator& allocator, NodeId node) {
   NodeHeap heap;
+  uint64_t in_heaps[kNrSizeClasses] = {};
+  if (const HeapHooks* hooks = allocator.heaps()) hooks->add_free_objects(hooks->self, node, in_heaps);
   for (unsigned c = 1; c < kNrSizeClasses; ++c)
-    heap.add(c, kSizeClasses[c].size, allocator.depots(node).free_objects_estimate(c));
+    heap.add(c, kSizeClasses[c].size, allocator.depots(node).free_objects_estimate(c) + in_heaps[c]);
   const ZoneStats zone = allocator.pages().zone(node).stats();
   for (unsigned o = 0; o < kNrOrders; ++o)
     for (const auto& of_type : zone.buddy.free_blocks) heap.add(kNrSizeClasses + o, kPageSize << o, of_type[o]);

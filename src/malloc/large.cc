@@ -32,6 +32,7 @@ constexpr size_t kDropBytes = size_t{32} << 20;
 // Flags of a run, in its descriptor.
 constexpr Pfn kMovedFlag = 1;   // a mapping of its own
 constexpr Pfn kCachedFlag = 2;  // freed, in a thread cache
+static_assert(kOwnedRun == 4, "the third one");
 
 bool is_cached_length(Pages count) {
   return count.v >= kMinCachedRun && count.v <= kMaxCachedRun;
@@ -39,30 +40,79 @@ bool is_cached_length(Pages count) {
 
 }  // namespace
 
-void* Allocator::alloc_large(ThreadCache* cache, size_t size, size_t alignment, bool zero) {
-  if (size > PTRDIFF_MAX - 4 * kPageSize || alignment > PTRDIFF_MAX / 2) return nullptr;
+PageRequest Allocator::run_request(size_t size, size_t alignment) const {
   const size_t guard = guard_bytes();
   PageRequest request;
-  request.node = cache != nullptr ? NodeId(cache->node) : home_node();
   request.count = pages_of((size == 0 ? 1 : size) + 2 * guard);
   request.type = kRunType;
   // A guard page shifts the object, so that larger alignments need room to shift back.
   if (guard != 0 && alignment > kPageSize) request.count += pages_of(alignment);
   request.align = alignment > kPageSize && guard == 0 ? pages_of(alignment) : Pages(1);
+  return request;
+}
+
+void* Allocator::alloc_large(ThreadCache* cache, size_t size, size_t alignment, bool zero) {
+  if (size > PTRDIFF_MAX - 4 * kPageSize || alignment > PTRDIFF_MAX / 2) return nullptr;
+  PageRequest request = run_request(size, alignment);
+  request.node = cache != nullptr ? NodeId(cache->node) : home_node();
   if (cache != nullptr && request.align.v == 1 && is_cached_length(request.count)) {
     if (void* object = pop_run(cache, request.count)) return zero ? memset(object, 0, size) : object;
   }
+  const RunView run = take_run(request, size, alignment, zero);
+  return run.zone != nullptr ? object_of(run) : nullptr;
+}
+
+// Takes pages and makes them ready for an object.
+RunView Allocator::take_run(const PageRequest& request, size_t size, size_t alignment, bool zero) {
   const PageGrant grant = pages_.alloc_pages(request);
-  if (!grant) return nullptr;
+  if (!grant) return {};
   Zone& zone = *grant.zone;
   Pfn head = grant.run.head;
-  if (guard != 0) {
+  if (options_->guard) {
     head = align_guarded(zone, head, request.count, alignment, pages_of(size == 0 ? 1 : size));
     protect_guards(zone, head, Pages(zone.desc(head).count));
   } else if (zero && grant.run.resident.v != 0) {
     clear_run(zone, head, request.count);
   }
-  return zone.address(head) + guard;
+  return {&zone, head};
+}
+
+Pages Allocator::owned_run_pages(size_t size, size_t alignment) const {
+  const Pages count = run_request(size, alignment).count;
+  return count < kLeastOwnedRun ? kLeastOwnedRun : count;
+}
+
+RunView Allocator::alloc_owned_run(NodeId node, size_t size, size_t alignment, bool zero) {
+  PageRequest request = run_request(size, alignment);
+  if (request.count < kLeastOwnedRun) request.count = kLeastOwnedRun;
+  request.node = node;
+  request.this_node_only = true;
+  return take_run(request, size, alignment, zero);
+}
+
+bool Allocator::extend_owned_run(const RunView& run, Pages wanted) {
+  const PageDesc& d = run.zone->desc(run.head);
+  return (d.next & kMovedFlag) == 0 && pages_.extend_run(*run.zone, run.head, Pages(d.count), wanted - Pages(d.count));
+}
+
+bool Allocator::shrinks_to(const RunView& run, Pages wanted) const {
+  const PageDesc& d = run.zone->desc(run.head);
+  // A moved run keeps its room to grow.
+  return wanted.v < d.count && ((d.next & kMovedFlag) == 0 || with_room(wanted).v < d.count);
+}
+
+void Allocator::shrink_run(const RunView& run, Pages wanted) {
+  const PageDesc& d = run.zone->desc(run.head);
+  const Pages now(d.count);
+  const Pfn tail = run.head + static_cast<Pfn>(wanted.v);
+  bool dropped = false;
+  if ((d.next & kMovedFlag) != 0) {
+    if (!run.zone->renew_mapping(tail, now - wanted)) return;
+    dropped = true;
+  } else if (options_->zero_on_free) {
+    dropped = run.zone->drop_pages(tail, now - wanted);
+  }
+  run.zone->shrink_run(run.head, now, wanted, dropped ? Touched::kNo : Touched::kYes);
 }
 
 // Trims a run that was taken with room for alignment so that the page after its head is aligned.
@@ -94,7 +144,7 @@ void Allocator::clear_run(Zone& zone, Pfn first, Pages count) {
   }
 }
 
-Allocator::RunView Allocator::find_run(const void* object) {
+RunView Allocator::find_run(const void* object) {
   Zone* zone = pages_.zone_of(object);
   if (zone == nullptr || (reinterpret_cast<uintptr_t>(object) & (kPageSize - 1)) != 0) return {};
   const Pfn pfn = zone->pfn_of(object);
@@ -140,6 +190,8 @@ void Allocator::flush_runs(RunBin& bin, unsigned count) {
 BadPointer Allocator::free_large(ThreadCache* cache, void* object) {
   const RunView run = find_run(object);
   if (run.zone == nullptr) return {Misuse::kNotGivenOut, object, 0};
+  const OwnerTag tag = run_tag(run.zone->desc(run.head));
+  if (tag && heaps() != nullptr) return heaps()->free_run(heaps()->self, tag, object);
   return push_run(cache, run, object) ? BadPointer{} : release_run(run, object);
 }
 
@@ -162,27 +214,29 @@ void* Allocator::resize_large(void* object, size_t size) {
   const RunView run = find_run(object);
   if (run.zone == nullptr || options_->guard || size > PTRDIFF_MAX - kPageSize) return nullptr;
   Zone& zone = *run.zone;
+  // Its owner pays for more.
+  if (run_tag(zone.desc(run.head))) return nullptr;
   const Pages now(zone.desc(run.head).count);
   const Pages wanted = pages_of(size);
   if (wanted == now) return object;
   const bool moved = (zone.desc(run.head).next & kMovedFlag) != 0;
   if (wanted < now) {
-    // A moved run keeps its room to grow.
-    if (moved && wanted.v + wanted.v / kRoomDivisor >= now.v) return object;
-    if (moved && !zone.renew_mapping(run.head + static_cast<Pfn>(wanted.v), now - wanted)) return object;
-    const bool dropped =
-        options_->zero_on_free && !moved && zone.drop_pages(run.head + static_cast<Pfn>(wanted.v), now - wanted);
-    zone.shrink_run(run.head, now, wanted, moved || dropped ? Touched::kNo : Touched::kYes);
+    if (shrinks_to(run, wanted)) shrink_run(run, wanted);
     return object;
   }
   if (!moved && pages_.extend_run(zone, run.head, now, wanted - now)) return object;
-  if (zone.limited() || bytes_of(now) < kMoveBytes || nr_moved_runs_.load(std::memory_order_relaxed) >= kMostMovedRuns)
-    return nullptr;
-  return move_run(run, wanted);
+  if (!can_move_run(run)) return nullptr;
+  RunView longer = move_run(run, with_room(wanted));
+  if (longer.zone == nullptr) longer = move_run(run, wanted);
+  return longer.zone != nullptr ? object_of(longer) : nullptr;
 }
 
-// Moves a run's pages to a longer one on the same node.
-void* Allocator::move_run(RunView run, Pages wanted) {
+bool Allocator::can_move_run(const RunView& run) const {
+  return !run.zone->limited() && bytes_of(Pages(run.zone->desc(run.head).count)) >= kMoveBytes &&
+         nr_moved_runs_.load(std::memory_order_relaxed) < kMostMovedRuns;
+}
+
+RunView Allocator::move_run(const RunView& run, Pages count) {
   Zone& zone = *run.zone;
   const Pages now(zone.desc(run.head).count);
   const bool moved_before = (zone.desc(run.head).next & kMovedFlag) != 0;
@@ -190,21 +244,21 @@ void* Allocator::move_run(RunView run, Pages wanted) {
   request.node = zone.node();
   request.this_node_only = true;
   request.type = kRunType;
-  request.count = wanted + Pages(wanted.v / kRoomDivisor);
-  PageGrant grant = pages_.alloc_pages(request);
-  if (!grant) {
-    request.count = wanted;
-    grant = pages_.alloc_pages(request);
-    if (!grant) return nullptr;
-  }
+  request.count = count;
+  const PageGrant grant = pages_.alloc_pages(request);
+  if (!grant) return {};
   const Pfn to = grant.run.head;
   if (zone.move_run(run.head, now, to) == Zone::Move::kFailed) {
     static_cast<void>(zone.free_run(to, Touched::kNo));
-    return nullptr;
+    return {};
   }
   zone.desc(to).next |= kMovedFlag;
   if (!moved_before) nr_moved_runs_.fetch_add(1, std::memory_order_relaxed);
-  return zone.address(to);
+  return {&zone, to};
+}
+
+Pages Allocator::with_room(Pages wanted) {
+  return wanted + Pages(wanted.v / kRoomDivisor);
 }
 
 }  // namespace weir

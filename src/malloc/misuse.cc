@@ -26,9 +26,11 @@ void report_misuse(const BadPointer& bad, const char* call) {
       break;
   }
   if (bad.class_size != 0)
-    line.text(" (size class ").dec(bad.class_size).text(")");
+    line.text(" (size class ").dec(bad.class_size);
   else if (bad.misuse != Misuse::kForeign)
-    line.text(" (no size class: large or free pages)");
+    line.text(" (no size class: large or free pages");
+  if (bad.heap != nullptr) line.text("; heap ").text(bad.heap);
+  if (bad.misuse != Misuse::kForeign) line.text(")");
   line.text("\n");
   line.write_to(2);
   port::abort_process();

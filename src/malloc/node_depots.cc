@@ -30,7 +30,7 @@ void NodeDepots::init_lane(unsigned lane) {
     Depot& depot = *new (&depots_[lane][c]) Depot();
     depot.init(*source_, *map_, node_, c, transfer_[lane][c],
                published_ != nullptr ? published_->slab(node_, lane, c) : nullptr, static_cast<uint8_t>(lane),
-               kept_[lane]);
+               &kept_[lane]);
   }
 }
 

@@ -97,6 +97,13 @@ ThreadCache* own_cache() {
   return made;
 }
 
+// The same without making one.
+ThreadCache* attached_cache() {
+  for (const NoCache state : {NoCache::kNew, NoCache::kFreedOnce, NoCache::kDead})
+    if (cache == no_cache(state)) return nullptr;
+  return static_cast<ThreadCache*>(cache);
+}
+
 // The same for a free. An object that a thread frees before it has allocated anything is another thread's, and its
 // neighbours in the cache line are too: it goes back to its slab instead of becoming this thread's first object.
 ThreadCache* cache_for_free() {
@@ -131,6 +138,14 @@ bool keeps_place(size_t now, size_t size) {
   return size <= now && size >= now / 2 && size != 0;
 }
 
+void* resize_in_heap(void* p, size_t size) {
+  const HeapHooks* hooks = allocator.heaps();
+  BadPointer bad;
+  void* resized = hooks->resize(hooks->self, p, size, bad);
+  report_misuse(bad, "realloc");
+  return or_enomem(resized);
+}
+
 void* copy_to_new(void* p, size_t now, size_t size) {
   void* moved = process_malloc(size);
   if (moved == nullptr) return nullptr;
@@ -155,6 +170,11 @@ void free_slow(void* p, const void* caller) {
       weir_foreign_free(p);
     else
       report_misuse({Misuse::kForeign, p, 0}, "free");
+  } else if (allocator.map().class_at(allocator.map().offset_of(p)) == kHeapClass) {
+    // Every free of such an object comes by here.
+    bool due = false;
+    report_misuse(allocator.free_in_heap(attached_cache(), p, due), "free");
+    if (due) decay_poll_on_free(caller);
   } else {
     report_misuse(allocator.free_slow(cache_for_free(), p), "free");
     decay_poll_on_free(caller);
@@ -165,6 +185,10 @@ void free_slow(void* p, const void* caller) {
 }  // namespace process_detail
 
 using namespace process_detail;
+
+ThreadCache* process_thread_cache() {
+  return own_cache();
+}
 
 bool process_start() {
   return started.load(std::memory_order_acquire) || start();
@@ -254,6 +278,8 @@ void* process_realloc(void* p, size_t size) {
     return nullptr;
   }
   const size_t size_class = allocator.map().class_at(allocator.map().offset_of(p));
+  if (size_class == kHeapClass || (size_class == 0 && allocator.heaps() != nullptr && allocator.tag_of(p)))
+    return resize_in_heap(p, size);
   if (size_class != 0) {
     const size_t now = kSizeClasses[size_class].size;
     return keeps_place(now, size) ? p : copy_to_new(p, now, size);

@@ -58,6 +58,8 @@ size_t process_trim();
 // Null when every count agrees.
 const char* process_verify();
 
+// The calling thread's cache, which is made if need be; null when there is no memory for it, or the thread is ending.
+ThreadCache* process_thread_cache();
 // Starts the allocator if no allocation has yet; false when there is no memory for it.
 bool process_start();
 bool process_started();

@@ -18,6 +18,9 @@ inline constexpr size_t kMinAlignment = 16;
 // fit no other class (measured: 1.8 times jemalloc's memory where many buffers of 16 to 64 KiB grow).
 inline constexpr size_t kMaxSmallSize = size_t{16} << 10;
 inline constexpr unsigned kNrSizeClasses = 65;  // class 0 means "no slab"
+// What the address map says of slabs that belong to a heap. It is no class of objects: its bin in every thread cache is
+// empty and full, so that the fast path of free takes no notice of heaps.
+inline constexpr size_t kHeapClass = kNrSizeClasses;
 
 // The smallest slab, and what the address map has a byte for. Small slabs empty soon and then serve any class; 16 KiB
 // hold at least 16 objects of the sizes that programs have many of.

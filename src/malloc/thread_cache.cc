@@ -33,7 +33,7 @@ bool ThreadCache::is_fresh(size_t size_class) const {
 void ThreadCache::reset(size_t bytes_per_class, bool caching_on) {
   caching = caching_on;
   freed_bytes = 0;
-  bins[0] = {bottom(1), bottom(1), 0, 0, 0};
+  for (const size_t no_class : {size_t{0}, kHeapClass}) bins[no_class] = {bottom(1), bottom(1), 0, 0, 0};
   for (unsigned c = 1; c < kNrSizeClasses; ++c) {
     const SizeClass& info = kSizeClasses[c];
     const unsigned slots_wanted = caching_on ? bin_slots(c, bytes_per_class) : 0;

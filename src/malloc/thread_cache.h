@@ -21,7 +21,7 @@ struct Bin {
 static_assert(sizeof(Bin) == kBinBytes);
 
 struct CacheBins {
-  Bin bins[kNrSizeClasses];
+  Bin bins[kHeapClass + 1];
 };
 
 // Runs of 5 to 16 pages, the sizes just above the slabs, are kept too: a zone's lock and lists cost some ten times
@@ -47,6 +47,8 @@ constexpr unsigned bin_slots(size_t size_class, size_t bytes) {
   return wanted < size_class_detail::kLeastSlots ? size_class_detail::kLeastSlots : static_cast<unsigned>(wanted);
 }
 
+struct HeapCache;  // heap/heap_cache.h
+
 // A thread's cache, in memory of its own (never from an arena).
 struct ThreadCache : CacheBins {
   uint64_t freed_bytes = 0;     // given back to the depots since the last refill of any bin
@@ -57,6 +59,7 @@ struct ThreadCache : CacheBins {
   bool caching = true;          // false: every call goes to the slabs, where it is checked at once
   ThreadCache* next = nullptr;  // in the allocator's list of live caches, or of spare ones
   ThreadCache* prev = nullptr;
+  HeapCache* heap_cache = nullptr;      // what heap/ keeps for the thread; it stays when the cache gets another owner
   uint16_t level[kNrSizeClasses] = {};  // entries at the last look
   RunBin run_bins[kNrRunBins];
   void* slots[kCacheSlots] = {};

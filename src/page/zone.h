@@ -40,6 +40,8 @@ struct ZoneHooks {
   void (*forget)(void* self, Pfn first, Pages count) = nullptr;
   // The content of these pages is about to be dropped (`begin`), or was; in between nobody moves them. No lock held.
   void (*drop)(void* self, Pfn first, Pages count, bool begin) = nullptr;
+  // Pages that were given out stay in memory until they are free again. Takes no lock.
+  void (*keep)(void* self, Pfn first, Pages count) = nullptr;
 };
 
 struct ZoneConfig {
@@ -100,6 +102,11 @@ class Zone {
   void shrink_run(Pfn head, Pages count, Pages keep, Touched touched = Touched::kYes);
   // Gives the first `lead` pages of an untouched run back; returns the new head.
   Pfn split_run(Pfn head, Pages count, Pages lead);
+
+  // Has pages of a block or run stay in memory, whatever the limit is, for as long as they are given out.
+  void keep(Pfn first, Pages count) {
+    if (limited()) config_.hooks.keep(config_.hooks.self, first, count);
+  }
 
   // The first stretch of pages in [first, end) that may hold old data; an empty one at `end` when none does. Stable for
   // pages that the caller owns.

@@ -9,6 +9,7 @@
 //   clean                      at its address, write-protected, and its entry says where a copy of it is; resident
 //   none of them               never touched, or dropped: reads as zeros
 //   garbage                    its staging address holds memory that nobody needs; counted as outside the arena
+//   unevictable                not unmapped, and not written when it was in Standby already; changed without busy
 //   rejected                   standby, and found not to compress: only a file can take it
 //   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
 // Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
@@ -62,6 +63,7 @@ struct ClusterMore {
   // With `active` as the low bit, how many more rounds a page stays; and whether a touch has spared it before.
   std::atomic<uint64_t> active_high;
   std::atomic<uint64_t> spared;
+  std::atomic<uint64_t> unevictable;  // stay in memory as long as they are allocated
 };
 
 struct ClusterLinks {

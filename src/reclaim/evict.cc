@@ -145,7 +145,7 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc) {
   if (!arm(c / kClustersPerPageblock)) return Pages(0);
   // Staging addresses must be empty before something is moved there.
   if (cluster.garbage.load() != 0) drop_garbage(&c, 1);
-  uint64_t idle = cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load();
+  uint64_t idle = cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load() & ~unevictable(c);
   const Pages seen(pages_in(idle & zone_->resident_mask(c)));
   sc.visited += seen;
   sc.scanned += seen;
@@ -325,7 +325,7 @@ uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
 // Stores the standby pages of a cluster that the caller owns; returns the pages whose memory is of no use any more.
 Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench) {
   SwapEntry entries[kClusterPages];
-  const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load();
+  const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load() & ~unevictable(c);
   const uint64_t stored = store(c, pages, entries, bench);
   sc.scanned += Pages(pages_in(pages));
   Pages freed;

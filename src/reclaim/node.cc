@@ -99,7 +99,7 @@ void NodeReclaim::change_policy(const ReclaimPolicy& policy) {
 }
 
 ZoneHooks NodeReclaim::hooks() {
-  return {this, cover, allocated, forget, drop};
+  return {this, cover, allocated, forget, drop, keep};
 }
 
 bool NodeReclaim::cover(void* self, Pages accessible) {
@@ -117,6 +117,12 @@ void NodeReclaim::allocated(void* self, Pfn first, Pages count) {
 void NodeReclaim::forget(void* self, Pfn first, Pages count) {
   for_clusters(first, count,
                [&](ClusterId c, uint64_t pages) { static_cast<NodeReclaim*>(self)->forget_pages(c, pages); });
+}
+
+void NodeReclaim::keep(void* self, Pfn first, Pages count) {
+  for_clusters(first, count, [&](ClusterId c, uint64_t pages) {
+    static_cast<NodeReclaim*>(self)->map_.more(c).unevictable.fetch_or(pages, std::memory_order_relaxed);
+  });
 }
 
 void NodeReclaim::drop(void* self, Pfn first, Pages count, bool begin) {
@@ -160,6 +166,8 @@ void NodeReclaim::release_from_outside(ClusterId c, uint64_t pages) {
 void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
   Cluster& cluster = map_[c];
   cluster.allocated.fetch_and(~pages);
+  if (std::atomic<uint64_t>& kept = map_.more(c).unevictable; (kept.load(std::memory_order_relaxed) & pages) != 0)
+    kept.fetch_and(~pages, std::memory_order_relaxed);
   if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load() |
         map_.more(c).clean.load()) &
        pages) == 0)
@@ -331,6 +339,7 @@ const char* NodeReclaim::verify() {
     if ((m.swapped & resident) != 0) return "a swapped page is counted as resident";
     const uint64_t clean = map_.more(c).clean;
     if (((m.standby | m.swapped | clean) & ~m.allocated) != 0) return "a free page is kept in standby or swap";
+    if ((map_.more(c).unevictable & ~m.allocated) != 0) return "a free page is kept in memory";
     if ((clean & ~resident) != 0 || (clean & (m.standby | m.swapped)) != 0) return "a clean page is not at its address";
     if ((m.standby & m.garbage) != 0) return "a standby page's memory is marked unused";
     if (((m.standby | m.swapped) != 0) && !is_armed(c / kClustersPerPageblock))

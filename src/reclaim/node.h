@@ -126,6 +126,8 @@ class NodeReclaim {
   // -- page by page, for the fault handler (mm/handle_fault.cc)
   Cluster& cluster(ClusterId c) const { return map_[c]; }
   SwapEntry& entry(Pfn pfn) const { return map_.entry(pfn); }
+  // Pages that are never taken out of memory.
+  uint64_t unevictable(ClusterId c) const { return map_.more(c).unevictable.load(std::memory_order_relaxed); }
   uint64_t clean(ClusterId c) const { return map_.more(c).clean.load(std::memory_order_relaxed); }
   SwapFiles& files() const { return *files_; }
   // Takes the busy bits of those pages that nobody else has; returns them.
@@ -203,6 +205,7 @@ class NodeReclaim {
   static bool cover(void* self, Pages accessible);
   static void allocated(void* self, Pfn first, Pages count);
   static void forget(void* self, Pfn first, Pages count);
+  static void keep(void* self, Pfn first, Pages count);
   static void drop(void* self, Pfn first, Pages count, bool begin);
   bool init_pool();
   void forget_pages(ClusterId c, uint64_t pages);

@@ -60,7 +60,9 @@ ClusterId NodeReclaim::pop_standby() {
 void NodeReclaim::relist(ClusterId c) {
   Cluster& cluster = map_[c];
   disown(c);
-  if ((zone_->resident_mask(c) & cluster.allocated.load() & ~cluster.standby.load()) != 0) list_present(c);
+  // Where nothing can leave there is nothing to look at, as with the kernel's unevictable list.
+  const uint64_t stay = cluster.standby.load() | unevictable(c);
+  if ((zone_->resident_mask(c) & cluster.allocated.load() & ~stay) != 0) list_present(c);
   if (cluster.standby.load() == 0 && cluster.garbage.load() == 0) return;
   LockGuard guard(lists_mutex_);
   if (!cluster.on_standby.exchange(true, std::memory_order_relaxed)) standby_.push(map_, c);

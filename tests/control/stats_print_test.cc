@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "heap/process_heaps.h"
 #include "malloc/process.h"
 #include "support/sanitizer.h"
 
@@ -136,6 +137,28 @@ TEST_F(StatsPrint, ShowsTheSlabsInUse) {
   EXPECT_EQ(total, slabs * per_slab);
   EXPECT_LE(active, total);
   for (void* p : objects) process_free(p);
+}
+
+TEST_F(StatsPrint, ShowsTheHeaps) {
+  HeapRegistry* heaps = process_make_heaps();
+  ASSERT_NE(heaps, nullptr);
+  HeapSettings settings;
+  settings.limit = 1 << 20;
+  settings.oom_score_adj = -17;
+  HeapId id;
+  ASSERT_EQ(heaps->create("tenant 7", settings, id), 0);
+  HeapCall call;
+  ASSERT_NE(heaps->alloc(id, 100, kMinAlignment, false, call), nullptr);
+  ASSERT_NE(heaps->alloc(id, 100000, kMinAlignment, false, call), nullptr);
+  EXPECT_EQ(heaps->alloc(id, 2000000, kMinAlignment, false, call), nullptr);
+  // Charged, peak, limit, slabs, large, objects, failures, score, node.
+  EXPECT_NE(stats_text().find(
+                "tenant 7                         29     29     256       4      25         2       1   -17   0\n"),
+            std::string::npos)
+      << stats_text();
+  Pages released;
+  ASSERT_EQ(heaps->destroy_heap(id, released), 0);
+  EXPECT_EQ(stats_text().find("tenant 7"), std::string::npos);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ fail() { echo "package: $*" >&2; exit 1; }
 quietly() { "$@" >"$room/log" 2>&1 || { cat "$room/log" >&2; fail "failed: $*"; }; }
 
 quietly cmake --install "$build" --prefix "$prefix"
-for pattern in include/weir/weir.h include/weir/options.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
+for pattern in include/weir/weir.h include/weir/heap.h include/weir/heap.hpp include/weir/options.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
   lib/cmake/weir/weirConfig.cmake lib/cmake/weir/weirConfigVersion.cmake lib/pkgconfig/weir.pc \
   man1/weir.1 man3/weir.3 man3/weir_malloc.3 man5/weir.conf.5 completions/weir; do
   [ -n "$(find "$prefix" -path "*/$(basename "$(dirname "$pattern")")/*" -name "$(basename "$pattern")")" ] ||

@@ -1,0 +1,33 @@
+#include "heap/process_heaps.h"
+
+#include <new>
+
+#include "malloc/process.h"
+#include "os/vm.h"
+
+namespace weir {
+namespace {
+
+constinit std::atomic<HeapRegistry*> registry{nullptr};
+
+}  // namespace
+
+HeapRegistry* process_heaps() {
+  return registry.load(std::memory_order_acquire);
+}
+
+HeapRegistry* process_make_heaps() {
+  if (HeapRegistry* made = process_heaps()) return made;
+  if (!process_start()) return nullptr;
+  // Held across forks, so that a child has all of it or nothing.
+  LockGuard guard(process_settings_mutex());
+  if (HeapRegistry* made = process_heaps()) return made;
+  void* memory = os::vm_map(align_up(sizeof(HeapRegistry), kPageSize));
+  if (memory == nullptr) return nullptr;
+  HeapRegistry* made = new (memory) HeapRegistry();
+  made->init(process_allocator());
+  registry.store(made, std::memory_order_release);
+  return made;
+}
+
+}  // namespace weir

@@ -1,0 +1,14 @@
+// Purpose: the registered heaps of this process; there is nothing of them before the first one is made.
+// Thread safety: any thread, with no weir lock held.
+#pragma once
+
+#include "heap/heap_registry.h"
+
+namespace weir {
+
+// Null until a heap has been made.
+HeapRegistry* process_heaps();
+// Makes it, and starts the allocator. Null: no memory.
+HeapRegistry* process_make_heaps();
+
+}  // namespace weir
