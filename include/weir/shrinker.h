@@ -14,7 +14,7 @@
  * given what is free and the reserve below the watermark min, and NULL instead of a wait. Unregister any shrinker.
  * A callback must return: memory that a thread waits for is refused when its shrinker stands still for a second.
  *
- * In the child of a fork shrinkers are registered as in the parent; the thread is started when it is needed.
+ * In the child of a fork shrinkers are registered as in the parent, and it has such a thread of its own.
  *
  * Thread safety: both functions may be called from any thread, also within callbacks, but not in signal handlers.
  */

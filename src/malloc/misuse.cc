@@ -5,7 +5,7 @@
 
 namespace weir {
 
-void report_misuse(const BadPointer& bad, const char* call) {
+void report_misuse(const BadPointer& bad, const char* call, int fd) {
   if (bad.misuse == Misuse::kNone) return;
   Line line;
   line.text("weir: ").text(call).text(": ");
@@ -30,7 +30,7 @@ void report_misuse(const BadPointer& bad, const char* call) {
   else if (bad.misuse != Misuse::kForeign)
     line.text(" (no size class: large or free pages)");
   line.text("\n");
-  line.write_to(2);
+  line.write_to(fd);
   port::abort_process();
 }
 

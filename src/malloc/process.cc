@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "config/conf.h"
+#include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/misuse.h"
 #include "mm/handle_fault.h"
@@ -141,9 +142,10 @@ void* copy_to_new(void* p, size_t now, size_t size) {
 
 }  // namespace
 
-void* malloc_slow(size_t size) {
+void* malloc_slow(size_t size, const void* caller) {
   void* p = or_enomem(allocate(size));
   decay_poll_on_alloc();
+  callbacks_poll(caller);
   return p;
 }
 
@@ -158,6 +160,7 @@ void free_slow(void* p, const void* caller) {
   } else {
     report_misuse(allocator.free_slow(cache_for_free(), p), "free");
     decay_poll_on_free(caller);
+    callbacks_poll(caller);
   }
   errno = saved_errno;
 }
@@ -292,6 +295,16 @@ size_t process_trim() {
   size_t bytes = 0;
   if (process_start()) report_misuse(allocator.trim(own_cache(), bytes), "free");
   return bytes;
+}
+
+void process_release_caches() {
+  if (process_start()) report_misuse(allocator.release_caches(own_cache()), "free");
+}
+
+void process_drain_own() {
+  for (const NoCache state : {NoCache::kNew, NoCache::kFreedOnce, NoCache::kDead})
+    if (cache == no_cache(state)) return;
+  report_misuse(allocator.drain(*static_cast<ThreadCache*>(cache)), "free");
 }
 
 const char* process_verify() {

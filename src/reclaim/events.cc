@@ -36,15 +36,19 @@ Events::Listener* Events::make(const Filter& filter, State state) {
   return nullptr;
 }
 
-Events::Added Events::add_descriptor(const Filter& filter, int fd, int own) {
+Events::Added Events::add_descriptor(const Filter& filter, int fd) {
   LockGuard guard(mutex_);
   // The program closed it by itself, and the number was given out again.
   if (Listener* stale = find_descriptor(fd)) free_listener(*stale);
   Listener* listener = make(filter, State::kDescriptor);
   if (listener == nullptr) return Added::kNoRoom;
   listener->fd = fd;
-  listener->own = own;
   return Added::kAdded;
+}
+
+void Events::adopted(int fd, int own) {
+  LockGuard guard(mutex_);
+  if (Listener* listener = find_descriptor(fd)) listener->own = own;
 }
 
 Events::Added Events::add_callback(const Filter& filter, Callback callback, void* arg) {

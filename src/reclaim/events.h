@@ -31,9 +31,9 @@ class Events {
   Events& operator=(const Events&) = delete;
 
   enum class Added : uint8_t { kAdded, kExists, kNoRoom };
-  // `own`: the copy of `fd` in the descriptor table of weir's threads; negative: there is none, and nothing will
-  // happen.
-  [[nodiscard]] Added add_descriptor(const Filter& filter, int fd, int own);
+  // Nothing happens to a descriptor until it has a copy in the table of weir's threads, `own`, which is closed there.
+  [[nodiscard]] Added add_descriptor(const Filter& filter, int fd);
+  void adopted(int fd, int own);
   [[nodiscard]] Added add_callback(const Filter& filter, Callback callback, void* arg);
   // What has happened since the last call; negative: `fd` is not one of them.
   [[nodiscard]] int read(int fd);

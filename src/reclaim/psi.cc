@@ -97,7 +97,7 @@ void PsiTrigger::start(uint64_t now, uint64_t total, uint64_t threshold, uint64_
   threshold_ = threshold;
   window_ = window;
   window_start_ = now;
-  value_at_start_ = total;
+  value_at_start_ = last_total_ = total;
 }
 
 // Of the window that ends now: what it has grown by in its own part of a tracked window, and of the one before as much
@@ -105,7 +105,8 @@ void PsiTrigger::start(uint64_t now, uint64_t total, uint64_t threshold, uint64_
 uint64_t PsiTrigger::growth(uint64_t now, uint64_t total) {
   const uint64_t elapsed = now - window_start_, grown = total - value_at_start_;
   if (elapsed <= window_)
-    return grown + static_cast<uint64_t>(static_cast<unsigned __int128>(growth_before_) * (window_ - elapsed) / window_);
+    return grown +
+           static_cast<uint64_t>(static_cast<unsigned __int128>(growth_before_) * (window_ - elapsed) / window_);
   window_start_ = now;
   value_at_start_ = total;
   growth_before_ = grown;
@@ -113,7 +114,10 @@ uint64_t PsiTrigger::growth(uint64_t now, uint64_t total) {
 }
 
 bool PsiTrigger::update(uint64_t now, uint64_t total) {
-  if (growth(now, total) >= threshold_) pending_ = true;
+  const uint64_t grown = growth(now, total);
+  // As in the kernel, only a new stall is news, however much the last window is still full of the old ones.
+  if (total != last_total_ && grown >= threshold_) pending_ = true;
+  last_total_ = total;
   if (!pending_ || (fired_ && now < last_event_ + window_)) return false;
   pending_ = false;
   fired_ = true;

@@ -69,7 +69,7 @@ class PsiTrigger {
 
   uint64_t threshold_ = 0, window_ = 0;
   uint64_t window_start_ = 0, value_at_start_ = 0, growth_before_ = 0;
-  uint64_t last_event_ = 0;
+  uint64_t last_total_ = 0, last_event_ = 0;
   bool pending_ = false, fired_ = false;
 };
 

@@ -56,6 +56,7 @@ bool Reclaimer::init(const Options& options, FaultStory story) {
   policy_.codec = options.zswap_compressor == ZswapCompressor::kZstd ? Codec::kZstd : Codec::kLz4;
   update_policy();
   mode_.store(Mode::kPurge, std::memory_order_relaxed);
+  forget_pressure();
   return true;
 }
 
@@ -393,6 +394,8 @@ void Reclaimer::thaw_children() {
 // new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
 bool Reclaimer::after_fork_in_child() {
   new (&budget_mutex_) Mutex(LockRank::kLru);
+  forget_pressure();
+  owner_ = 0;
   if (mode() != Mode::kSwap) {
     close_page_descriptor();
     publish();
@@ -405,6 +408,7 @@ bool Reclaimer::after_fork_in_child() {
     each->waiting_pages.store(0);
     each->fruitless.store(0);
     each->asleep.store(false);
+    each->slab_priority = Shrinkers::kFirstPriority;
   }
   new (&request_mutex_) Mutex(LockRank::kLru);
   requests_ = nullptr;

@@ -130,11 +130,14 @@ uint64_t Shrinkers::shrink(Caller caller, unsigned priority) {
   const unsigned place_inside = was_inside ? kMostInside : enter(self);
   // A waiter that finds no place goes without the program's.
   if (!was_inside && place_inside == kMostInside && caller == Caller::kWaiter) caller = Caller::kKswapd;
+  // Others tell nothing about the thread.
+  std::atomic<uint32_t> other_beat{0};
+  std::atomic<uint32_t>& beat = caller == Caller::kThread ? beat_ : other_beat;
   uint64_t freed = 0;
   Place place;
   while (Entry* entry = take_next(place, caller, self)) {
     uint64_t deferred = entry->deferred;
-    const ShrinkResult result = do_shrink_slab(entry->ops, deferred, priority, beat_, entry->leaving);
+    const ShrinkResult result = do_shrink_slab(entry->ops, deferred, priority, beat, entry->leaving);
     freed += result.freed;
     give_back(*entry, result, deferred);
   }

@@ -68,7 +68,7 @@ class Shrinkers {
   void want_thread() { wants_thread_.store(true, std::memory_order_relaxed); }
   bool has_thread() const { return thread_.load(std::memory_order_acquire) != 0; }
   Bell& bell() { return bell_; }
-  // Changes whenever a callback has returned.
+  // Changes whenever a callback has returned on the thread.
   uint32_t beat() const { return beat_.load(std::memory_order_relaxed); }
 
   void count_in(ReclaimCounters& counters) { counters_ = &counters; }
