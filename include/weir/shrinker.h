@@ -14,6 +14,8 @@
  * given what is free and the reserve below the watermark min, and NULL instead of a wait. Unregister any shrinker.
  * A callback must return: memory that a thread waits for is refused when its shrinker stands still for a second.
  *
+ * A shrinker is to be unregistered before what it works on is gone, also when the program ends.
+ *
  * In the child of a fork shrinkers are registered as in the parent, and it has such a thread of its own.
  *
  * Thread safety: both functions may be called from any thread, also within callbacks, but not in signal handlers.

@@ -46,10 +46,12 @@ size_t scan_own(void*, size_t nr_to_scan) {
 void shrink() {
   const unsigned priority = shrinkers.begin_round();
   if (priority == Shrinkers::kNothing) return;
-  if (shrinkers.shrink(Shrinkers::Caller::kThread, priority) != 0) process_release_caches();
+  const bool freed = shrinkers.shrink(Shrinkers::Caller::kThread, priority) != 0;
+  if (freed) process_release_caches();
   shrinkers.end_round();
-  // It sees what there is now, and asks again if that is not enough.
-  process_allocator().reclaimer()->wake_all_kswapds();
+  // It sees what there is now, and asks for more if that is not enough. When all has been asked for in vain, it is left
+  // to look again in its own time, or the two would keep each other busy.
+  if (freed || priority > 1) process_allocator().reclaimer()->wake_all_kswapds();
 }
 
 void run() {

@@ -88,14 +88,28 @@ std::string_view why(OomReason reason) {
   return "";
 }
 
+std::string_view what_happens(OomAction action, OomKill kill) {
+  if (action == OomAction::kWait) return "Waiting for process ";
+  switch (kill) {
+    case OomKill::kFail:
+      return "Failed an allocation of process ";
+    case OomKill::kAbort:
+      return "Aborted process ";
+    case OomKill::kRelease:
+      return "Emptied heap ";
+    case OomKill::kSignal:
+      break;
+  }
+  return "Killed process ";
+}
+
 // As dump_oom_summary and __oom_kill_process.
 void add_victim(Report& report, const OomCandidate& victim, const OomDecision& decision) {
   Line line;
   line.text("oom-kill:constraint=CONSTRAINT_MEMCG,task=");
   add_name(line, victim.name).text(",pid=").dec(victim.id).text(",uid=").dec(victim.user);
   report.end(line.text(",points=").sdec(decision.points));
-  line.text(decision.action == OomAction::kKill ? "Out of memory: Killed process "
-                                                : "Out of memory: waiting for process ");
+  line.text("Out of memory: ").text(what_happens(decision.action, victim.kill));
   add_name(line.dec(victim.id).text(" ("), victim.name).text(")");
   add_kb(line, " total-vm:", victim.pages + victim.swapped);
   add_kb(line, ", anon-rss:", victim.pages);

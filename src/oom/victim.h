@@ -20,6 +20,14 @@ enum class OomState : uint8_t {
   kSpent,  // was chosen and has nothing more to give (kernel: MMF_OOM_SKIP)
 };
 
+// What it comes to when somebody is chosen.
+enum class OomKill : uint8_t {
+  kFail,     // its allocations fail, until it holds less
+  kAbort,    // the process ends
+  kRelease,  // the heap is emptied
+  kSignal,   // the process is sent SIGTERM, and SIGKILL later
+};
+
 // A heap, or a process of a pool. Candidates stand in the order of their creation.
 struct OomCandidate {
   uint64_t id = 0;        // of the heap or process, for the report
@@ -30,6 +38,7 @@ struct OomCandidate {
   Pages swapped{};        // in compressed memory and the swap file
   int oom_score_adj = 0;  // -1000 (exempt) to 1000
   OomState state = OomState::kRuns;
+  OomKill kill = OomKill::kSignal;
   Pages held_at_last_kill{};  // pages + swapped when somebody was chosen last; 0 for who was created after that
 };
 

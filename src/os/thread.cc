@@ -70,4 +70,8 @@ int process_id() {
   return static_cast<int>(syscall6(SYS_getpid));
 }
 
+uint32_t user_id() {
+  return static_cast<uint32_t>(syscall6(SYS_getuid));
+}
+
 }  // namespace weir::os

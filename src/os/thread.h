@@ -28,5 +28,7 @@ inline constexpr uint64_t kAllSignals = ~uint64_t{0};
 inline constexpr uint64_t kLibrarySignals = uint64_t{3} << 31;
 
 int process_id();
+// The real one.
+uint32_t user_id();
 
 }  // namespace weir::os

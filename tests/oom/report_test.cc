@@ -62,6 +62,24 @@ TEST(OomReport, AVictim) {
   EXPECT_EQ(report(context(), all, decision), want);
 }
 
+TEST(OomReport, WhatItCameTo) {
+  const struct {
+    OomKill kill;
+    const char* text;
+  } rows[] = {{OomKill::kFail, "Out of memory: Failed an allocation of process 9 (a) total-vm:40kB"},
+              {OomKill::kAbort, "Out of memory: Aborted process 9 (a) total-vm:40kB"},
+              {OomKill::kRelease, "Out of memory: Emptied heap 9 (a) total-vm:40kB"},
+              {OomKill::kSignal, "Out of memory: Killed process 9 (a) total-vm:40kB"}};
+  for (const auto& row : rows) {
+    std::vector<OomCandidate> all = {make(9, "a", 10, 0, 0)};
+    all[0].kill = row.kill;
+    EXPECT_EQ(report(context(), all, select_victim(all, 0, Pages(5120), false, {})).back().find(row.text), 0u);
+    all[0].state = OomState::kDying;
+    const std::string waits = report(context(), all, select_victim(all, 3, Pages(5120), false, {})).back();
+    EXPECT_EQ(waits.find("Out of memory: Waiting for process 9 (a)"), 0u) << waits;
+  }
+}
+
 TEST(OomReport, NobodyAndWhy) {
   const std::vector<OomCandidate> all = {make(1, "db", 4000, 0, -1000)};
   const std::vector<std::string> nobody =
