@@ -395,13 +395,35 @@ void Reclaimer::thaw_children() {
 bool Reclaimer::after_fork_in_child() {
   new (&budget_mutex_) Mutex(LockRank::kLru);
   forget_pressure();
+  const bool had_kswapd = has_kswapd();
   owner_ = 0;
   if (mode() != Mode::kSwap) {
+    // Nothing is away, and kswapd would only be there to ask caches.
+    if (had_kswapd && !is_lifted() && shrinkers_ != nullptr && shrinkers_->has_any()) restart_threads();
     close_page_descriptor();
     publish();
     return true;
   }
   evicting_.store(0);
+  cpus_.clear();
+  add_thread();
+  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
+  for (Child& child : children_) child.lifeline = -1;
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
+  mode_.store(Mode::kPurge);
+  restart_threads();
+  close_inherited();
+  room_.close();
+  close_page_descriptor();
+  forking_.store(false);
+  if (mode() == Mode::kSwap) return true;
+  if (all_present_) lift_limit();
+  return all_present_;
+}
+
+// In the child of a fork.
+void Reclaimer::restart_threads() {
   for (Kswapd* each : kswapds_) {
     if (each == nullptr) continue;
     each->waiting.store(0);
@@ -412,24 +434,10 @@ bool Reclaimer::after_fork_in_child() {
   }
   new (&request_mutex_) Mutex(LockRank::kLru);
   requests_ = nullptr;
-  cpus_.clear();
-  add_thread();
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
-  for (Child& child : children_) child.lifeline = -1;
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
   ready_.store(0);
-  mode_.store(Mode::kPurge);
   const bool started =
       os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;
   while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
-  close_inherited();
-  room_.close();
-  close_page_descriptor();
-  forking_.store(false);
-  if (mode() == Mode::kSwap) return true;
-  if (all_present_) lift_limit();
-  return all_present_;
 }
 
 // Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.

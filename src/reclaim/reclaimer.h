@@ -210,6 +210,7 @@ class Reclaimer {
   bool set_up();
   bool wants_file() const { return !options_->swap.empty() && options_->swap.view() != "none"; }
   bool hand_over();
+  void restart_threads() WEIR_NO_TSA;
   void bring_all_back();
   void lift_limit();
   void keep_inherited();

@@ -1,6 +1,6 @@
 /* shrinker.c: a cache of noise under a limit and without a swap file. Without a shrinker it meets ENOMEM; with one it
  * goes on for ever, whole, and keeps a good part of what it may; whatever the shrinker does besides, nothing hangs. */
-// limit: cases=without,sheds,keeps,direct,allocates,blocks,threads,child,comes_and_goes conf=limit=32M,swap=none
+// limit: cases=without,sheds,keeps,direct,allocates,blocks,threads,child,comes_and_goes,purge conf=limit=32M,swap=none
 // timeout=120 weir
 #include <dirent.h>
 #include <pthread.h>
@@ -282,10 +282,33 @@ static void test_child(void) {
   expect_success(child);
 }
 
+/* As somebody who may not have a userfaultfd, by default: caches are all there is then. */
+static void run_as_nobody(void* name) {
+  CHECK(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
+  exec_self(name, NULL);
+}
+
+static void test_purge(void) {
+  static char* const kCases[] = {"sheds", "direct", "threads", "child", "comes_and_goes"};
+  if (geteuid() != 0) {
+    puts("skipped: only root can become somebody with fewer rights");
+    exit(kSkip);
+  }
+  for (size_t i = 0; i < sizeof kCases / sizeof *kCases; ++i) {
+    struct ChildResult child = run_child(run_as_nobody, kCases[i]);
+    if (!exited_with(child.status, 0)) fprintf(stderr, "%s as nobody: %s", kCases[i], child.text);
+    CHECK(exited_with(child.status, 0));
+  }
+}
+
 int main(int argc, char** argv) {
   contract_begin(110);
   CHECK(argc == 2);
   CHECK(weir_register_shrinker != NULL);
+  if (strcmp(argv[1], "purge") == 0) {
+    test_purge();
+    return 0;
+  }
   if (strcmp(argv[1], "without") == 0) {
     test_without();
     return 0;
