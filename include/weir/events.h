@@ -28,7 +28,7 @@ enum weir_event {
   WEIR_EVENT_SOME = 1,   /* "some" was at least stall_us within window_us */
   WEIR_EVENT_FULL = 2,   /* "full" was */
   WEIR_EVENT_LIMIT = 4,  /* an allocation met the limit: it had to wait for memory, or failed */
-  WEIR_EVENT_KSWAPD = 8, /* kswapd falls behind: it worked, and free memory is still below the watermark min */
+  WEIR_EVENT_KSWAPD = 8, /* kswapd falls behind: threads wait although it works, or it left less free than `min` */
   WEIR_EVENT_OOM = 16,   /* nothing could be reclaimed, and the OOM policy chose somebody */
 };
 

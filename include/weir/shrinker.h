@@ -65,7 +65,7 @@ struct weir_shrinker {
 WEIR_API int weir_register_shrinker(const struct weir_shrinker* shrinker);
 
 /* Unregisters the shrinker registered under this address; waits until its callbacks have returned, unless it is called
- * by one of them. None of them runs after that.
+ * by one of them, so that no lock may be held that they take. None of them runs after that.
  * Returns 0, or -1 with errno ENOENT when none is registered. */
 WEIR_API int weir_unregister_shrinker(const struct weir_shrinker* shrinker);
 

@@ -127,7 +127,7 @@ int weir_off_event(void (*callback)(uint32_t events, void* arg), void* arg) {
 size_t weir_pressure(char* text, size_t size) {
   Line line;
   if (Reclaimer* reclaimer = find_reclaimer(); reclaimer != nullptr)
-    reclaimer->format_pressure(line);
+    reclaimer->pressure().format(line);
   else
     Psi().format(line);
   const std::string_view all = line.view();

@@ -83,11 +83,11 @@ void Reclaimer::end_stall() {
   psi_.end_stall(now, nr_threads());
 }
 
-void Reclaimer::format_pressure(Line& line) {
+Psi Reclaimer::pressure() {
   const uint64_t now = os::now_ns();
   LockGuard guard(psi_mutex_);
   psi_.update(now, nr_threads());
-  psi_.format(line);
+  return psi_;
 }
 
 void Reclaimer::forget_pressure() {
@@ -99,14 +99,8 @@ void Reclaimer::forget_pressure() {
 
 // On the first kswapd, at least every 50 ms: a tenth of the shortest window.
 void Reclaimer::tell_pressure() {
-  const uint64_t now = os::now_ns();
-  Psi seen;
-  {
-    LockGuard guard(psi_mutex_);
-    psi_.update(now, nr_threads());
-    seen = psi_;
-  }
-  if (events_ == nullptr || !events_->poll(now, seen) || shrinkers_ == nullptr) return;
+  const Psi now = pressure();
+  if (events_ == nullptr || !events_->poll(os::now_ns(), now) || shrinkers_ == nullptr) return;
   if (!shrinkers_->has_thread()) return shrinkers_->want_thread();
   shrinkers_->bell().ring();
 }
@@ -115,7 +109,8 @@ void Reclaimer::tell_pressure() {
 void Reclaimer::note_behind(const Kswapd& kswapd, uint64_t stalls_before) {
   if (events_ == nullptr) return;
   const Zone& zone = kswapd.node->zone();
-  if (zone.free_budget() < zone.watermarks().min || counters_.allocstall.load() != stalls_before)
+  const bool short_of = kswapd.waiting.load() != 0 && zone.free_budget() < goal(kswapd);
+  if (short_of || zone.free_budget() < zone.watermarks().min || counters_.allocstall.load() != stalls_before)
     events_->note(WEIR_EVENT_KSWAPD);
 }
 

@@ -110,8 +110,8 @@ class Reclaimer {
   // A thread of the program is stalled on memory, or is no more.
   void begin_stall();
   void end_stall();
-  // Appends the text of /proc/pressure/memory.
-  void format_pressure(Line& line);
+  // As of now.
+  Psi pressure();
   // Nothing could be reclaimed for an allocation, and the policy chose somebody.
   void note_oom();
   // Copies a descriptor of the program into the table of weir's threads; negative: there are none, or -errno.
