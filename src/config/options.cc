@@ -10,6 +10,7 @@ namespace {
 
 constexpr auto kThpNames = std::to_array<std::string_view>({"never", "dense", "always"});
 constexpr auto kCompressorNames = std::to_array<std::string_view>({"lz4", "zstd"});
+constexpr auto kOomNames = std::to_array<std::string_view>({"fail", "abort"});
 constexpr std::string_view kCgroupName = "cgroup";
 constexpr std::string_view kNoTextName = "none";
 
@@ -17,6 +18,7 @@ constexpr std::string_view kNoTextName = "none";
 constexpr std::span<const std::string_view> names_of(OptionKind kind) {
   if (kind == OptionKind::kThp) return kThpNames;
   if (kind == OptionKind::kCompressor) return kCompressorNames;
+  if (kind == OptionKind::kOom) return kOomNames;
   return {};
 }
 
@@ -66,6 +68,7 @@ bool parse_value(OptionKind kind, std::string_view text, int64_t& value) {
       return parse_limit(text, value);
     case OptionKind::kThp:
     case OptionKind::kCompressor:
+    case OptionKind::kOom:
       return parse_name(text, names_of(kind), value);
     case OptionKind::kText:
       return false;  // not a number
@@ -264,6 +267,7 @@ void format_accepted(Line& line, const OptionInfo& option) {
       break;
     case OptionKind::kThp:
     case OptionKind::kCompressor:
+    case OptionKind::kOom:
       format_names(line, names_of(option.kind), "|");
       break;
   }
@@ -282,6 +286,7 @@ void format_words(Line& line, const OptionInfo& option) {
       break;
     case OptionKind::kThp:
     case OptionKind::kCompressor:
+    case OptionKind::kOom:
       format_names(line, names_of(option.kind), " ");
       break;
     case OptionKind::kInt:

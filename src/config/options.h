@@ -31,6 +31,11 @@ enum class ZswapCompressor : uint8_t {
   kZstd,
 };
 
+enum class OomPolicy : uint8_t {
+  kFail,   // the allocation returns null, with ENOMEM
+  kAbort,  // the process ends with SIGABRT
+};
+
 // The value of a limit that is to be taken from the process's cgroup.
 inline constexpr uint64_t kCgroupLimit = UINT64_MAX;
 
@@ -53,7 +58,7 @@ class Text {
   char chars_[kCapacity] = {};
 };
 
-enum class OptionKind : uint8_t { kBool, kInt, kSize, kMs, kLimit, kText, kThp, kCompressor };
+enum class OptionKind : uint8_t { kBool, kInt, kSize, kMs, kLimit, kText, kThp, kCompressor, kOom };
 
 // The C++ type of each kind in options.def.
 namespace option_type {
@@ -65,6 +70,7 @@ using Limit = uint64_t;
 using Text = weir::Text;
 using Thp = weir::Thp;
 using Compressor = weir::ZswapCompressor;
+using Oom = weir::OomPolicy;
 
 // How an Options holds them.
 template <class T>

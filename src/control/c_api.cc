@@ -6,6 +6,7 @@
 #include "base/print.h"
 #include "control/stats_print.h"
 #include "control/sysctl.h"
+#include "malloc/callbacks.h"
 #include "malloc/process.h"
 #include "weir/weir.h"
 
@@ -49,6 +50,7 @@ size_t weir_usable_size(const void* ptr) {
 }
 
 size_t weir_trim(void) {
+  weir::callbacks_drop_caches();
   return weir::process_trim();
 }
 

@@ -46,6 +46,7 @@ bool Allocator::init(const AllocatorSetup& setup) {
     if (memory == nullptr) return false;
     reclaimer_ = new (memory) Reclaimer();
     if (!reclaimer_->init(*options_, setup.fault_story)) reclaimer_ = nullptr;
+    if (reclaimer_ != nullptr) reclaimer_->count_threads_in(nr_caches_);
     if (reclaimer_ != nullptr && stats_ != nullptr) reclaimer_->publish_in(stats_->page());
   }
   nr_nodes_ = options_->numa ? topology_->nr_nodes : 1;
@@ -461,25 +462,43 @@ BadPointer Allocator::decay_tick() {
   return bad.object == nullptr ? BadPointer{} : diagnose(bad.object, bad.verdict);
 }
 
-BadPointer Allocator::trim(ThreadCache* own, size_t& bytes) {
-  for (unsigned c = 1; own != nullptr && c < kNrSizeClasses; ++c) {
-    if (own->count(c) == 0) continue;
-    const BadPointer bad = flush_oldest(own, c, own->count(c));
+BadPointer Allocator::drain(ThreadCache& own) {
+  for (unsigned c = 1; c < kNrSizeClasses; ++c) {
+    if (own.count(c) == 0) continue;
+    const BadPointer bad = flush_oldest(&own, c, own.count(c));
     if (bad.misuse != Misuse::kNone) return bad;
   }
-  for (unsigned i = 0; own != nullptr && i < kNrRunBins; ++i) flush_runs(own->run_bins[i], own->run_bins[i].count);
+  for (RunBin& bin : own.run_bins) flush_runs(bin, bin.count);
+  return {};
+}
+
+BadPointer Allocator::release_caches(ThreadCache* own) {
+  if (own != nullptr) {
+    const BadPointer bad = drain(*own);
+    if (bad.misuse != Misuse::kNone) return bad;
+  }
   if (heaps() != nullptr)
     if (const BadPointer bad = heaps()->trim(heaps()->self, own); bad.misuse != Misuse::kNone) return bad;
-  uint64_t purged = 0;
   for (unsigned n = 0; n < nr_nodes_; ++n) {
     if (nodes_[n] == nullptr) continue;
-    const uint64_t before = zone(n).stats().pgpurged;
     const BadFree bad = nodes_[n]->depots.release_all();
     if (bad.object != nullptr) return diagnose(bad.object, bad.verdict);
-    zone(n).purge(Pages(~uint64_t{0}), Order(kMaxOrder), Zone::Metadata::kAlso);
-    purged += zone(n).stats().pgpurged - before;
   }
-  bytes = bytes_of(Pages(purged));
+  return {};
+}
+
+BadPointer Allocator::trim(ThreadCache* own, size_t& bytes) {
+  uint64_t purged_before = 0, purged = 0;
+  for (unsigned n = 0; n < nr_nodes_; ++n)
+    if (nodes_[n] != nullptr) purged_before += zone(n).stats().pgpurged;
+  const BadPointer bad = release_caches(own);
+  if (bad.misuse != Misuse::kNone) return bad;
+  for (unsigned n = 0; n < nr_nodes_; ++n) {
+    if (nodes_[n] == nullptr) continue;
+    zone(n).purge(Pages(~uint64_t{0}), Order(kMaxOrder), Zone::Metadata::kAlso);
+    purged += zone(n).stats().pgpurged;
+  }
+  bytes = bytes_of(Pages(purged - purged_before));
   return {};
 }
 

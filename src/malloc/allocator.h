@@ -118,6 +118,10 @@ class Allocator {
   // -- memory back to the system
   // Ends a tick of a tenth of the decay time everywhere; a mistake of the program may only come to light here.
   [[nodiscard]] BadPointer decay_tick();
+  // What the calling thread's cache (may be null) and the depots keep goes to the zones.
+  [[nodiscard]] BadPointer release_caches(ThreadCache* own);
+  // The first half of that.
+  [[nodiscard]] BadPointer drain(ThreadCache& own);
   // Everything unused, now, with what the calling thread's cache (may be null) holds; `bytes` tells how much it was.
   [[nodiscard]] BadPointer trim(ThreadCache* own, size_t& bytes);
   // Bytes that are unused but still hold memory; an estimate, without locks.

@@ -68,6 +68,7 @@ bool sleep_until_tick() {
 }
 
 void run() {
+  os::name_thread("weir-decay");
   thread.store(Thread::kRunning, std::memory_order_relaxed);
   Allocator& allocator = process_allocator();
   size_t before = allocator.decayable_bytes();
@@ -83,10 +84,14 @@ void run() {
   thread.store(Thread::kNone, std::memory_order_release);
 }
 
-void start_thread(const void* caller) {
-  if (!threads_allowed.load(std::memory_order_relaxed) || os::in_dynamic_linker(caller)) return;
+bool may_start_by(const void* caller) {
+  if (!threads_allowed.load(std::memory_order_relaxed) || os::in_dynamic_linker(caller)) return false;
   // The child of a vfork shares our memory but is another process; a thread of its own would outlive its use.
-  if (owner_pid.load(std::memory_order_relaxed) != os::process_id()) return;
+  return owner_pid.load(std::memory_order_relaxed) == os::process_id();
+}
+
+void start_thread(const void* caller) {
+  if (!may_start_by(caller)) return;
   if (os::now_ms() < retry_at_ms.load(std::memory_order_relaxed)) return;
   Thread expected = Thread::kNone;
   if (!thread.compare_exchange_strong(expected, Thread::kStarting, std::memory_order_acquire)) return;
@@ -132,6 +137,10 @@ void decay_poll_on_alloc() {
   const int64_t decay = decay_ms();
   process_poll_requests();
   if (!may_start_threads() && decay > 0) poll_clock(decay);
+}
+
+bool decay_may_start_threads(const void* caller) {
+  return may_start_threads() && may_start_by(caller);
 }
 
 void decay_options_changed() {

@@ -16,6 +16,9 @@ extern constinit std::atomic<bool> threads_forbidden;
 void decay_poll_on_free(const void* caller);
 void decay_poll_on_alloc();
 
+// Whether a thread may be started now, for whatever it is; by the code at `caller`, null for weir's own functions.
+[[nodiscard]] bool decay_may_start_threads(const void* caller);
+
 // decay_ms was changed, by the caller, who may be any thread.
 void decay_options_changed();
 // From now on threads may be started: the C library has been initialized.

@@ -295,6 +295,7 @@ DepotStats Depot::stats() {
   DepotStats s;
   s.slabs = nr_slabs_;
   s.transfer_objects = nr_transfer_;
+  s.empty_slabs = nr_empty_;
   s.free_objects = free_objects_.load(std::memory_order_relaxed) - nr_transfer_;
   return s;
 }

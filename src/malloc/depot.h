@@ -39,6 +39,7 @@ struct DepotStats {
   uint64_t slabs = 0;
   uint64_t free_objects = 0;  // in slabs
   uint64_t transfer_objects = 0;
+  uint64_t empty_slabs = 0;
 };
 
 // In cache lines of its own: neighbours are used by other threads.

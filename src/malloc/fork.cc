@@ -12,6 +12,7 @@
 
 #include "base/port.h"
 #include "base/print.h"
+#include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/process.h"
 #include "os/file.h"
@@ -114,10 +115,12 @@ void prepare() {
     EarlyTouched early;
     early.collect_streams();
     process_settings_mutex().lock_for_fork();
+    callbacks_lock_for_fork();
     allocator.pause_reclaim();
     early.touch();
   } else {
     process_settings_mutex().lock_for_fork();
+    callbacks_lock_for_fork();
   }
   allocator.lock_all();
   signals_before = before;
@@ -125,6 +128,7 @@ void prepare() {
 void in_parent() {
   const uint64_t before = signals_before;
   process_allocator().unlock_all();
+  callbacks_unlock_for_fork();
   process_settings_mutex().unlock_for_fork();
   static_cast<void>(process_allocator().resume_reclaim(false));
   if (process_allocator().reclaimer() != nullptr) os::exchange_signal_mask(before);
@@ -165,6 +169,7 @@ void start_reclaim() {
   }
   Reclaimer& reclaimer = *process_allocator().reclaimer();
   reclaimer.call_often(process_poll_requests);
+  callbacks_connect(reclaimer);
   reclaimer.start();
   if (reclaimer.pool_problem() != nullptr) say_of_pool(reclaimer.pool_problem());
   Line line;
@@ -187,12 +192,16 @@ void in_child() {
   process_renew_stats();
   keep_stats_descriptor();
   process_allocator().after_fork_in_child();
+  callbacks_after_fork_in_child();
   process_allocator().unlock_all();
+  callbacks_unlock_for_fork();
   process_settings_mutex().unlock_for_fork();
   // Before anything is touched that may be away.
   if (!process_allocator().resume_reclaim(true)) lost_memory();
   decay_after_fork_in_child();
-  if (process_allocator().reclaimer() != nullptr) os::exchange_signal_mask(before);
+  if (process_allocator().reclaimer() == nullptr) return;
+  os::exchange_signal_mask(before);
+  callbacks_resume_in_child();
 }
 
 // 101 is the first priority that is ours to use; with -z initfirst nothing runs earlier in the whole program.

@@ -5,7 +5,7 @@
 
 namespace weir {
 
-void report_misuse(const BadPointer& bad, const char* call) {
+void report_misuse(const BadPointer& bad, const char* call, int fd) {
   if (bad.misuse == Misuse::kNone) return;
   Line line;
   line.text("weir: ").text(call).text(": ");
@@ -32,7 +32,7 @@ void report_misuse(const BadPointer& bad, const char* call) {
   if (bad.heap != nullptr) line.text("; heap ").text(bad.heap);
   if (bad.misuse != Misuse::kForeign) line.text(")");
   line.text("\n");
-  line.write_to(2);
+  line.write_to(fd);
   port::abort_process();
 }
 

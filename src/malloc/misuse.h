@@ -7,7 +7,8 @@
 namespace weir {
 
 // Writes e.g. "weir: double free of 0x2a0000001040 (size class 64)" to stderr and aborts. Nothing when there is no
-// misuse. `call`: what the program called ("free", "realloc").
-void report_misuse(const BadPointer& bad, const char* call);
+// misuse. `call`: what the program called ("free", "realloc"). `fd`: the program's standard error, as the calling
+// thread has it.
+void report_misuse(const BadPointer& bad, const char* call, int fd = 2);
 
 }  // namespace weir

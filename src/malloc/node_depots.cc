@@ -110,17 +110,24 @@ BadFree NodeDepots::decay_tick(Pages& released) {
   return bad;
 }
 
-BadFree NodeDepots::release_all() {
-  BadFree bad;
+BadFree NodeDepots::release(size_t size_class) {
   // All transfer caches first: what they hold may keep the slabs of any lane.
-  for_each([&](Depot& depot, size_t c) {
-    if (bad.object == nullptr && depot.free_objects_estimate() != 0)
-      bad = empty_transfer(c, depot, Depot::Transfer::kAll);
-  });
-  for_each([&](Depot& depot, size_t) {
-    if (bad.object == nullptr && depot.free_objects_estimate() != 0) depot.release_slabs();
-  });
-  return bad;
+  for (unsigned lane = 0; lane < lanes_of(size_class); ++lane) {
+    const BadFree bad = empty_transfer(size_class, depots_[lane][size_class], Depot::Transfer::kAll);
+    if (bad.object != nullptr) return bad;
+  }
+  for (unsigned lane = 0; lane < lanes_of(size_class); ++lane) depots_[lane][size_class].release_slabs();
+  return {};
+}
+
+BadFree NodeDepots::release_all() {
+  for (unsigned c = 1; c < kNrSizeClasses; ++c) {
+    // A class that was never used costs a look at a few words.
+    if (free_objects_estimate(c) == 0) continue;
+    const BadFree bad = release(c);
+    if (bad.object != nullptr) return bad;
+  }
+  return {};
 }
 
 bool NodeDepots::release_empty() {
@@ -153,6 +160,7 @@ DepotStats NodeDepots::stats(size_t size_class) {
     sum.slabs += s.slabs;
     sum.free_objects += s.free_objects;
     sum.transfer_objects += s.transfer_objects;
+    sum.empty_slabs += s.empty_slabs;
   }
   return sum;
 }

@@ -41,6 +41,8 @@ class NodeDepots {
   [[nodiscard]] BadFree decay_tick(Pages& released);
   // Gives back everything that is free.
   [[nodiscard]] BadFree release_all();
+  // The same of one class.
+  [[nodiscard]] BadFree release(size_t size_class);
   // Gives the slabs without objects back; false: there were none.
   bool release_empty();
 

@@ -6,8 +6,10 @@
 #include <cstring>
 
 #include "config/conf.h"
+#include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/misuse.h"
+#include "malloc/oom.h"
 #include "mm/handle_fault.h"
 #include "os/env.h"
 #include "os/proc.h"
@@ -112,9 +114,15 @@ ThreadCache* cache_for_free() {
   return nullptr;
 }
 
-void* or_enomem(void* p) {
-  if (__builtin_expect(p == nullptr, 0)) errno = ENOMEM;
-  return p;
+void* no_memory() {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+void* or_enomem(void* p, size_t size) {
+  if (__builtin_expect(p != nullptr, 1)) return p;
+  oom_allocation_failed(size);
+  return no_memory();
 }
 
 // Memory that is not zeroed, errno unchanged.
@@ -143,7 +151,8 @@ void* resize_in_heap(void* p, size_t size) {
   BadPointer bad;
   void* resized = hooks->resize(hooks->self, p, size, bad);
   report_misuse(bad, "realloc");
-  return or_enomem(resized);
+  // Its own limit, most likely: nobody else is short of memory.
+  return resized != nullptr ? resized : no_memory();
 }
 
 void* copy_to_new(void* p, size_t now, size_t size) {
@@ -156,9 +165,10 @@ void* copy_to_new(void* p, size_t now, size_t size) {
 
 }  // namespace
 
-void* malloc_slow(size_t size) {
-  void* p = or_enomem(allocate(size));
+void* malloc_slow(size_t size, const void* caller) {
+  void* p = or_enomem(allocate(size), size);
   decay_poll_on_alloc();
+  callbacks_poll(caller);
   return p;
 }
 
@@ -178,6 +188,7 @@ void free_slow(void* p, const void* caller) {
   } else {
     report_misuse(allocator.free_slow(cache_for_free(), p), "free");
     decay_poll_on_free(caller);
+    callbacks_poll(caller);
   }
   errno = saved_errno;
 }
@@ -257,11 +268,11 @@ void process_poll_requests() {
 
 void* process_calloc(size_t count, size_t size) {
   size_t bytes;
-  if (__builtin_mul_overflow(count, size, &bytes)) return or_enomem(nullptr);
+  if (__builtin_mul_overflow(count, size, &bytes)) return no_memory();
   if (bytes > kMaxSmallSize) {
     ThreadCache* own = own_cache();
-    if (!started.load(std::memory_order_relaxed)) return or_enomem(nullptr);
-    return or_enomem(allocator.alloc_large(own, bytes, kPageSize, true));
+    if (!started.load(std::memory_order_relaxed)) return no_memory();
+    return or_enomem(allocator.alloc_large(own, bytes, kPageSize, true), bytes);
   }
   void* p = process_malloc(bytes);
   return p == nullptr ? nullptr : memset(p, 0, bytes);
@@ -295,12 +306,12 @@ void* process_realloc(void* p, size_t size) {
 void* process_memalign(size_t alignment, size_t size) {
   if (alignment <= kMinAlignment) return process_malloc(size);
   ThreadCache* own = own_cache();
-  if (!started.load(std::memory_order_relaxed)) return or_enomem(nullptr);
+  if (!started.load(std::memory_order_relaxed)) return no_memory();
   const size_t size_class = class_of_aligned(size, alignment);
-  if (size_class == 0) return or_enomem(allocator.alloc_large(own, size, alignment, false));
+  if (size_class == 0) return or_enomem(allocator.alloc_large(own, size, alignment, false), size);
   if (own != nullptr)
     if (void* object = cache_pop(own, size_class)) return object;
-  return or_enomem(allocator.alloc_slow(own, size_class));
+  return or_enomem(allocator.alloc_slow(own, size_class), size);
 }
 
 size_t process_usable_size(const void* p) {
@@ -318,6 +329,16 @@ size_t process_trim() {
   size_t bytes = 0;
   if (process_start()) report_misuse(allocator.trim(own_cache(), bytes), "free");
   return bytes;
+}
+
+void process_release_caches() {
+  if (process_start()) report_misuse(allocator.release_caches(own_cache()), "free");
+}
+
+void process_drain_own() {
+  for (const NoCache state : {NoCache::kNew, NoCache::kFreedOnce, NoCache::kDead})
+    if (cache == no_cache(state)) return;
+  report_misuse(allocator.drain(*static_cast<ThreadCache*>(cache)), "free");
 }
 
 const char* process_verify() {

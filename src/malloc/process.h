@@ -26,7 +26,7 @@ extern constinit thread_local CacheBins* cache;
 // Constant once the first allocation has returned.
 extern Allocator allocator;
 
-void* malloc_slow(size_t size);
+void* malloc_slow(size_t size, const void* caller);
 void free_slow(void* p, const void* caller);
 }  // namespace process_detail
 
@@ -35,7 +35,8 @@ inline __attribute__((always_inline)) void* process_malloc(size_t size) {
     void* object = cache_pop_size(process_detail::cache, size);
     if (__builtin_expect(object != nullptr, 1)) return object;
   }
-  return process_detail::malloc_slow(size);
+  // The return address tells an allocation of the dynamic linker's apart.
+  return process_detail::malloc_slow(size, __builtin_return_address(0));
 }
 
 inline __attribute__((always_inline)) void process_free(void* p) {
@@ -44,7 +45,6 @@ inline __attribute__((always_inline)) void process_free(void* p) {
   if (__builtin_expect(offset < map.covered(), 1) &&
       __builtin_expect(cache_push(process_detail::cache, map.class_at(offset), p) == FreeFast::kDone, 1))
     return;
-  // The return address tells a free() of the dynamic linker's apart.
   process_detail::free_slow(p, __builtin_return_address(0));
 }
 
@@ -55,6 +55,10 @@ void* process_memalign(size_t alignment, size_t size);
 size_t process_usable_size(const void* p);
 // Gives everything unused back; bytes.
 size_t process_trim();
+// Gives back to the zones what the calling thread's cache and the depots keep.
+void process_release_caches();
+// The first half of that.
+void process_drain_own();
 // Null when every count agrees.
 const char* process_verify();
 

@@ -250,12 +250,14 @@ void swap_in(const Fault& f) {
   const SwapEntry first = f.node.entry(f.pfn);
   const uint64_t pages = claim_swapped(f, first);
   const unsigned wanted = static_cast<unsigned>(pages_in(pages));
+  // As in the kernel, waiting for what was here before is a stall.
+  Stall stall(f.reclaimer, f.bench);
   // First, because reclaim uses the bench too.
   f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
   // Other faults are not held up by a disk.
   if (first.kind() == SwapEntry::Kind::kFile && !f.bench.alone &&
       f.bench.start_read(f.node.files(), f.node, f.pfn, wanted, first, f.touch == Touch::kWrite))
-    return;
+    return stall.leave_open();
   SwapEntry entries[kClusterPages];
   for (unsigned i = 0; i < wanted; ++i) entries[i] = f.node.entry(f.pfn + i);
   bring_back(f, pages, f.node.load_many(entries, wanted, f.bench), f.bench.pages);
@@ -294,6 +296,7 @@ void finish_reads(Reclaimer& reclaimer, Workbench& bench) {
       const unsigned good = bad == 0 ? read.count : static_cast<unsigned>(std::countr_zero(bad));
       const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);
       bring_back(f, pages, good < read.count ? good : read.count, bench.buffer_of(read));
+      reclaimer.end_stall();
       read.node = nullptr;
       bench.nr_reads.fetch_sub(1);
     }

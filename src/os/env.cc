@@ -64,6 +64,10 @@ bool parse_mems_allowed(std::string_view status, IdSet<kMaxOsNodes>& nodes) {
 
 }  // namespace
 
+std::string_view program_name() {
+  return program_invocation_short_name != nullptr ? program_invocation_short_name : "";
+}
+
 bool is_secure_process() {
   return getauxval(AT_SECURE) != 0;
 }

@@ -16,6 +16,9 @@ namespace weir::os {
 // library that is initialized first (-z initfirst) and an IFUNC resolver that allocates run before that.
 [[nodiscard]] const char* secure_env(std::string_view name);
 
+// What the program was called by, without its path; "" before the C library knows.
+[[nodiscard]] std::string_view program_name();
+
 // True when the program runs with more rights than its caller, so that the environment must not be trusted.
 [[nodiscard]] bool is_secure_process();
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -14,10 +15,6 @@
 
 namespace weir::os {
 namespace {
-
-// On top of what the C library itself needs (its minimum counts thread-local storage in): the decay thread's deepest
-// call is a few kilobytes.
-constexpr size_t kStackBytes = size_t{64} << 10;
 
 // The kernel's signal sets have 64 bits; the C library's wrapper would leave its own two signals out, which it needs
 // for setuid in all threads.
@@ -36,18 +33,23 @@ uint64_t exchange_signal_mask(uint64_t blocked) {
   return before;
 }
 
-bool start_thread(void (*run)()) {
+bool start_thread(void (*run)(), size_t stack_bytes) {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return false;
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  // The C library's minimum counts thread-local storage in.
   const long least = sysconf(_SC_THREAD_STACK_MIN);
-  pthread_attr_setstacksize(&attributes, static_cast<size_t>(least > 0 ? least : 0) + kStackBytes);
+  pthread_attr_setstacksize(&attributes, static_cast<size_t>(least > 0 ? least : 0) + stack_bytes);
   const uint64_t before = exchange_signal_mask(kAllSignals & ~kLibrarySignals);
   pthread_t thread;
   const int error = pthread_create(&thread, &attributes, trampoline, reinterpret_cast<void*>(run));
   exchange_signal_mask(before);
   pthread_attr_destroy(&attributes);
   return error == 0;
+}
+
+void name_thread(const char* name) {
+  syscall6(SYS_prctl, PR_SET_NAME, as_arg(name));
 }
 
 bool in_dynamic_linker(const void* code) {
@@ -68,8 +70,12 @@ int process_id() {
   return static_cast<int>(syscall6(SYS_getpid));
 }
 
-unsigned user_id() {
+unsigned effective_user_id() {
   return static_cast<unsigned>(syscall6(SYS_geteuid));
+}
+
+uint32_t user_id() {
+  return static_cast<uint32_t>(syscall6(SYS_getuid));
 }
 
 }  // namespace weir::os

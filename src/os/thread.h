@@ -2,13 +2,19 @@
 // Thread safety: any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace weir::os {
 
-// Starts a detached thread with all signals blocked and a small stack. False when the system refuses. May allocate
+// On top of what the C library itself needs: the decay thread's deepest call is a few kilobytes.
+inline constexpr size_t kSmallStackBytes = size_t{64} << 10;
+
+// Starts a detached thread with all signals blocked and this much stack. False when the system refuses. May allocate
 // (through whatever malloc the process has), so no weir lock may be held.
-[[nodiscard]] bool start_thread(void (*run)());
+[[nodiscard]] bool start_thread(void (*run)(), size_t stack_bytes = kSmallStackBytes);
+// What the calling thread is called in /proc and by debuggers; at most 15 characters.
+void name_thread(const char* name);
 
 // True when `code` lies in the dynamic linker. It frees thread-local storage while it holds locks of the C library that
 // starting a thread needs too (nptl's stack cache), so a free() from there must not start one.
@@ -23,6 +29,8 @@ inline constexpr uint64_t kLibrarySignals = uint64_t{3} << 31;
 
 int process_id();
 // The user whose rights the process has.
-unsigned user_id();
+unsigned effective_user_id();
+// The real one.
+uint32_t user_id();
 
 }  // namespace weir::os

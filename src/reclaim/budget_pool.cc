@@ -132,7 +132,7 @@ bool BudgetPool::take_entry() {
 // Opens, maps and locks the file. One that was removed just before it could be locked is not the pool any more.
 BudgetPool::Join BudgetPool::open_and_lock(std::string_view name) {
   Line path;
-  path.text(WEIR_POOL_DIRECTORY "/weir-pool.").dec(os::user_id()).text(".").text(name);
+  path.text(WEIR_POOL_DIRECTORY "/weir-pool.").dec(os::effective_user_id()).text(".").text(name);
   path.text(std::string_view("\0", 1));
   for (unsigned tries = 0; tries < kOpenTries; ++tries) {
     fd_ = os::open_shared_file(path.view().data());

@@ -8,6 +8,7 @@
 #include "os/proc.h"
 #include "os/uffd.h"
 #include "reclaim/reclaimer.h"
+#include "weir/events.h"
 
 namespace weir {
 namespace {
@@ -152,16 +153,19 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     update_limit(kswapd);
     reduce_pool(kswapd);
     const Zone& zone = kswapd.node->zone();
+    const uint64_t stalls = counters_.allocstall.load();
     const Pages freed = balance(kswapd);
+    note_behind(kswapd, stalls);
     const bool waiting = kswapd.waiting.load() != 0;
     const bool starved = zone.free_budget() < (waiting ? goal(kswapd) : zone.watermarks().low);
     // Whoever freed something counts: as long as there is anything to be had, waiting is worth it. While the process
     // forks, nothing can be freed, which says nothing about what could be.
     const uint64_t stolen = counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load();
-    if (!forking_.load())
-      kswapd.fruitless.store(
-          stolen != kswapd.stolen_before || !starved || is_owed(kswapd) ? 0 : kswapd.fruitless.load() + 1);
+    if (!starved) kswapd.slab_priority = Shrinkers::kFirstPriority;
+    const bool progress = stolen != kswapd.stolen_before || !starved || waits_for_shrinkers(kswapd) || is_owed(kswapd);
+    if (!forking_.load()) kswapd.fruitless.store(progress ? 0 : kswapd.fruitless.load() + 1);
     kswapd.stolen_before = stolen;
+    if (&kswapd == first_kswapd()) tell_pressure();
     // While the process forks there is no progress to tell of, and who waits would only come back at once.
     if (!forking_.load()) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
@@ -207,7 +211,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     if (zone.total() + marks.min > zone.managed()) purge_surplus(node);
     return Pages(0);
   }
-  if (mode() != Mode::kSwap) return purge_surplus(node);
+  if (mode() != Mode::kSwap) return balance_by_purging(kswapd);
   Pages freed;
   for (unsigned priority = kFirstPriority; priority > 0 && enter_eviction();) {
     purge_surplus(node);
@@ -223,13 +227,15 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     }
     leave_eviction();
     if (free >= wanted) break;
+    const Pages unused = shrink_caches(kswapd, priority);
+    freed += unused;
     publish();
     run_requests();
     if (kswapd.waiting.load() != 0 && zone.free_budget() > marks.min) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       port::futex_wake(kswapd.progress, INT32_MAX);
     }
-    if (sc.reclaimed.v == 0) --priority;
+    if (sc.reclaimed.v == 0 && unused.v == 0) --priority;
   }
   freed += node.trim_pool();
   return freed;
@@ -349,7 +355,9 @@ bool Reclaimer::may_take(Zone& zone, Pages count) {
   if (free < count + marks.low) {
     wake_kswapd(zone.node());
   }
-  return free >= count + marks.min;
+  if (free >= count + marks.min) return true;
+  // Who frees memory may use the reserve (kernel: PF_MEMALLOC).
+  return free >= count && shrinkers_ != nullptr && shrinkers_->is_inside();
 }
 
 void Reclaimer::keep_within_budget(Zone& zone) {
@@ -364,17 +372,28 @@ void Reclaimer::note_stall(uint64_t us) {
   }
 }
 
+// Whether kswapd may come to free something for who waits.
+bool Reclaimer::can_wait() const {
+  return mode() == Mode::kSwap || (has_kswapd() && shrinkers_ != nullptr && shrinkers_->has_any());
+}
+
 // Only weir's own threads can unmap pages, so that direct reclaim is waiting for one that works for the waiters.
 bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   Zone& zone = node.zone();
   if (count + zone.watermarks().min > most_managed(zone)) return false;
-  if (mode() != Mode::kSwap) {
+  // What frees memory must not wait for itself.
+  if (shrinkers_ != nullptr && shrinkers_->is_inside()) return false;
+  if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
+  Kswapd& kswapd = *kswapds_[zone.node().v];
+  bool drained = false;
+  if (!can_wait()) {
+    try_everything(kswapd, drained);
     purge_surplus(node);
     return zone.free_budget() >= count + zone.watermarks().min;
   }
   weir::count(counters_.allocstall);
   const uint64_t start = os::now_ns();
-  Kswapd& kswapd = *kswapds_[zone.node().v];
+  begin_stall();
   kswapd.waiting_pages.fetch_add(count.v);
   kswapd.waiting.fetch_add(1);
   bool enough = false;
@@ -382,11 +401,13 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
     const uint32_t word = kswapd.progress.load(std::memory_order_acquire);
     enough = zone.free_budget() >= count + zone.watermarks().min;
     if (enough || kswapd.fruitless.load() >= kMostFruitless) break;
+    if (kswapd.fruitless.load() != 0) try_everything(kswapd, drained);
     wake(kswapd);
     os::futex_wait_ms(kswapd.progress, word, kWaitMs);
   }
   kswapd.waiting.fetch_sub(1);
   kswapd.waiting_pages.fetch_sub(count.v);
+  end_stall();
   note_stall((os::now_ns() - start) / 1000);
   return enough;
 }
@@ -402,7 +423,10 @@ void Reclaimer::run_requests() {
     Request& request = *list;
     list = list->next;
     if (request.count.v == 0) {
-      adopt_child();
+      if (request.descriptor >= 0)
+        request.descriptor = os::copy_descriptor_of_program(request.descriptor);
+      else
+        adopt_child();
       request.done.store(1, std::memory_order_release);
       port::futex_wake(request.done, 1);
       continue;
@@ -459,6 +483,8 @@ void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   if (hopeless) failures.fetch_add(1, std::memory_order_relaxed);
   if (starved && !hopeless) {
     weir::count(counters_.allocstall);
+    if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
+    const Stall stall(*this, bench);
     const uint64_t start = os::now_ns();
     ScanControl sc;
     sc.to_reclaim = count + Pages(kDirectPages);

@@ -56,6 +56,7 @@ bool Reclaimer::init(const Options& options, FaultStory story) {
   policy_.codec = options.zswap_compressor == ZswapCompressor::kZstd ? Codec::kZstd : Codec::kLz4;
   update_policy();
   mode_.store(Mode::kPurge, std::memory_order_relaxed);
+  forget_pressure();
   return true;
 }
 
@@ -415,21 +416,17 @@ void Reclaimer::thaw_children() {
 // new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
 bool Reclaimer::after_fork_in_child() {
   new (&budget_mutex_) Mutex(LockRank::kLru);
+  forget_pressure();
+  const bool had_kswapd = has_kswapd();
+  owner_ = 0;
   if (mode() != Mode::kSwap) {
+    // Nothing is away, and kswapd would only be there to ask caches.
+    if (had_kswapd && !is_lifted() && shrinkers_ != nullptr && shrinkers_->has_any()) restart_threads();
     close_page_descriptor();
     publish();
     return true;
   }
   evicting_.store(0);
-  for (Kswapd* each : kswapds_) {
-    if (each == nullptr) continue;
-    each->waiting.store(0);
-    each->waiting_pages.store(0);
-    each->fruitless.store(0);
-    each->asleep.store(false);
-  }
-  new (&request_mutex_) Mutex(LockRank::kLru);
-  requests_ = nullptr;
   cpus_.clear();
   add_thread();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
@@ -437,11 +434,8 @@ bool Reclaimer::after_fork_in_child() {
   pool_.forget();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
-  ready_.store(0);
   mode_.store(Mode::kPurge);
-  const bool started =
-      os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;
-  while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
+  restart_threads();
   close_inherited();
   room_.close();
   close_page_descriptor();
@@ -449,6 +443,24 @@ bool Reclaimer::after_fork_in_child() {
   if (mode() == Mode::kSwap) return true;
   if (all_present_) lift_limit();
   return all_present_;
+}
+
+// In the child of a fork.
+void Reclaimer::restart_threads() {
+  for (Kswapd* each : kswapds_) {
+    if (each == nullptr) continue;
+    each->waiting.store(0);
+    each->waiting_pages.store(0);
+    each->fruitless.store(0);
+    each->asleep.store(false);
+    each->slab_priority = Shrinkers::kFirstPriority;
+  }
+  new (&request_mutex_) Mutex(LockRank::kLru);
+  requests_ = nullptr;
+  ready_.store(0);
+  const bool started =
+      os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;
+  while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
 }
 
 // Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.

@@ -15,7 +15,10 @@
 #include "os/proc.h"
 #include "os/service_thread.h"
 #include "reclaim/budget_pool.h"
+#include "reclaim/events.h"
 #include "reclaim/node.h"
+#include "reclaim/psi.h"
+#include "reclaim/shrinkers.h"
 #include "reclaim/thread_cpus.h"
 
 namespace weir {
@@ -31,6 +34,23 @@ enum class Touch : uint8_t {
 struct FaultStory {
   void (*handle_fault)(Reclaimer&, NodeReclaim&, Pfn, Touch, Workbench&) = nullptr;
   void (*finish_reads)(Reclaimer&, Workbench&) = nullptr;
+};
+
+// As long as it lives, the thread that the bench's owner serves is stalled; within another one it changes nothing.
+class Stall {
+ public:
+  inline Stall(Reclaimer& reclaimer, Workbench& bench);
+  inline ~Stall();
+  Stall(const Stall&) = delete;
+  Stall& operator=(const Stall&) = delete;
+  // The thread stays stalled; somebody else ends it.
+  void leave_open() { outer_ = true; }
+
+ private:
+  Reclaimer& reclaimer_;
+  Workbench& bench_;
+  const bool nested_;
+  bool outer_;
 };
 
 class Reclaimer {
@@ -57,6 +77,13 @@ class Reclaimer {
   bool is_lifted() const { return lifted_.load(std::memory_order_relaxed); }
   // Has kswapd call this whenever it wakes, at least every 50 ms. Before start().
   void call_often(void (*what)()) { often_ = what; }
+  // Has a thread that waits for memory in vain call this once before it gives up: to give back what it keeps for
+  // itself. Before start().
+  void call_in_vain(void (*what)()) { in_vain_ = what; }
+  // The caches that are asked for memory, and who hears of pressure; they outlive this. Before start().
+  void connect(Shrinkers& shrinkers, Events& events);
+  // Where it stands how many threads of the program there are. Before start().
+  void count_threads_in(const std::atomic<uint64_t>& threads) { nr_threads_ = &threads; }
   void wake_all_kswapds();
   // Makes the reclaimer of a node, before its zone. Null: no memory.
   [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, StagingPlace staging);
@@ -84,6 +111,19 @@ class Reclaimer {
   // memory is worth.
   static constexpr uint64_t kWatchedRun = 1024;
   void wake_kswapd(NodeId node);
+
+  // -- pressure (pressure.cc)
+  // A thread of the program is stalled on memory, or is no more.
+  void begin_stall();
+  void end_stall();
+  // As of now.
+  Psi pressure();
+  // Nothing could be reclaimed for an allocation, and the policy chose somebody.
+  void note_oom();
+  // Copies a descriptor of the program into the table of weir's threads; negative: there are none, or -errno.
+  [[nodiscard]] int adopt_descriptor(int fd);
+  // Whether there is a kswapd.
+  bool has_kswapd() const { return owner_ != 0; }
 
   // -- faults (STORY 2), on weir's threads
   // Reclaims when the node has less than a fault needs.
@@ -147,14 +187,18 @@ class Reclaimer {
     std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
     std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
     uint64_t stolen_before = 0;
-    uint64_t owed_since_ns = 0;           // 0: not
-    std::atomic<uint32_t> owed_pause{0};  // never changes
+    uint64_t owed_since_ns = 0;                          // 0: not
+    std::atomic<uint32_t> owed_pause{0};                 // never changes
+    unsigned slab_priority = Shrinkers::kFirstPriority;  // that the program's caches are asked at next
+    uint32_t beat = 0;                                   // of the shrinkers, at the last look
+    uint64_t beat_ms = 0;                                // since when it is that, or they were asked
   };
 
   struct Request {
     NodeReclaim* node = nullptr;
     Pfn first = 0;
-    Pages count{};                  // 0: adopt the child's lifeline
+    Pages count{};                  // 0: adopt the child's lifeline, or a descriptor
+    int descriptor = -1;            // of the program; then of weir's threads
     std::atomic<uint32_t> done{0};  // 1 yes, 2 no
     Request* next = nullptr;
   };
@@ -174,6 +218,7 @@ class Reclaimer {
   bool set_up();
   bool wants_file() const { return !options_->swap.empty() && options_->swap.view() != "none"; }
   bool hand_over();
+  void restart_threads() WEIR_NO_TSA;
   void bring_all_back();
   void lift_limit();
   void keep_inherited();
@@ -188,6 +233,15 @@ class Reclaimer {
   // Has a request done by the node's kswapd; true when it could be.
   bool ask(Request& request, NodeId node);
   Pages balance(Kswapd& kswapd);
+  Pages balance_by_purging(Kswapd& kswapd);
+  Pages shrink_caches(Kswapd& kswapd, unsigned priority);
+  bool waits_for_shrinkers(Kswapd& kswapd);
+  void note_behind(const Kswapd& kswapd, uint64_t stalls_before);
+  void tell_pressure();
+  void forget_pressure() WEIR_NO_TSA;
+  void try_everything(Kswapd& kswapd, bool& drained);
+  bool can_wait() const;
+  uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);
   void wake(Kswapd& kswapd);
   Pages purge_surplus(NodeReclaim& node);
@@ -215,6 +269,10 @@ class Reclaimer {
   FaultStory story_;
   ReclaimPolicy policy_;  // and what options_changed changes of it
   void (*often_)() = nullptr;
+  void (*in_vain_)() = nullptr;
+  Shrinkers* shrinkers_ = nullptr;
+  Events* events_ = nullptr;
+  const std::atomic<uint64_t>* nr_threads_ = nullptr;
   Pages first_limit_{};           // that the program was started with
   Pages shares_[kMaxNodes] = {};  // and the nodes' parts of it
   NodeReclaim* nodes_[kMaxNodes] = {};
@@ -280,8 +338,22 @@ class Reclaimer {
   std::atomic<uint32_t> evicting_{0};
   std::atomic<bool> forking_{false};
   std::atomic<bool> still_{false};
+  Mutex psi_mutex_{LockRank::kLru};
+  Psi psi_ WEIR_GUARDED_BY(psi_mutex_);
   Mutex request_mutex_;
   Request* requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
 };
+
+inline Stall::Stall(Reclaimer& reclaimer, Workbench& bench)
+    : reclaimer_(reclaimer), bench_(bench), nested_(bench.stalls), outer_(nested_) {
+  if (nested_) return;
+  bench_.stalls = true;
+  reclaimer_.begin_stall();
+}
+
+inline Stall::~Stall() {
+  bench_.stalls = nested_;
+  if (!outer_) reclaimer_.end_stall();
+}
 
 }  // namespace weir

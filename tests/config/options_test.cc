@@ -43,6 +43,7 @@ TEST(Options, Defaults) {
   EXPECT_TRUE(options.zswap);
   EXPECT_EQ(options.zswap_max, 0u);
   EXPECT_EQ(options.zswap_compressor, ZswapCompressor::kLz4);
+  EXPECT_EQ(options.oom, OomPolicy::kFail);
   EXPECT_TRUE(options.swap.empty());
   EXPECT_EQ(options.swap_size, 0u);
   EXPECT_FALSE(options.swap_encrypt);
@@ -95,6 +96,8 @@ std::string another_value(const OptionInfo& option) {
       return "always";
     case OptionKind::kCompressor:
       return "zstd";
+    case OptionKind::kOom:
+      return "abort";
     case OptionKind::kText:
       return "/somewhere";
     case OptionKind::kLimit:
@@ -200,6 +203,7 @@ TEST(Options, AcceptedForms) {
   EXPECT_EQ(accepted("guard"), "0 or 1 (off or on)");
   EXPECT_EQ(accepted("thp"), "never|dense|always");
   EXPECT_EQ(accepted("zswap_compressor"), "lz4|zstd");
+  EXPECT_EQ(accepted("oom"), "fail|abort");
   EXPECT_EQ(accepted("limit"), "a size 1M..16T (bytes, or with K, M, G, T), 0 (none) or cgroup");
   EXPECT_EQ(accepted("swap"), "the path of a directory, file or block device, at most 511 bytes, or none");
   EXPECT_EQ(accepted("standby_percent"), "a whole number 0..50 (% of what the compressed pool leaves of the limit)");

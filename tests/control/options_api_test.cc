@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 10u);
+  EXPECT_EQ(changeable, 12u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

@@ -75,7 +75,11 @@ TEST_F(SysctlTest, EveryChangeableOptionHasItsBounds) {
     const int64_t max = is_pool ? static_cast<int64_t>(bytes_of(a_.reclaimer().zswap_room())) : option.max;
     const std::string above = std::to_string(max + (is_pool ? int64_t{kPageSize} : 1));
     for (const int64_t good : {option.min, max}) {
-      const Outcome outcome = set(each.name, std::to_string(good));
+      // Of a choice, its name.
+      Line name;
+      format_number(name, each.id, good);
+      const bool is_choice = option.kind == OptionKind::kOom;
+      const Outcome outcome = set(each.name, is_choice ? std::string(name.view()) : std::to_string(good));
       EXPECT_EQ(outcome.error, 0) << good << ": " << outcome.report;
       EXPECT_EQ(option_value(a_.options(), each.id), good);
     }

@@ -13,9 +13,10 @@ fail() { echo "package: $*" >&2; exit 1; }
 quietly() { "$@" >"$room/log" 2>&1 || { cat "$room/log" >&2; fail "failed: $*"; }; }
 
 quietly cmake --install "$build" --prefix "$prefix"
-for pattern in include/weir/weir.h include/weir/heap.h include/weir/heap.hpp include/weir/options.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
+for pattern in include/weir/weir.h include/weir/heap.h include/weir/heap.hpp include/weir/pool.h include/weir/options.h \
+  include/weir/shrinker.h include/weir/events.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
   lib/cmake/weir/weirConfig.cmake lib/cmake/weir/weirConfigVersion.cmake lib/pkgconfig/weir.pc \
-  man1/weir.1 man3/weir.3 man3/weir_malloc.3 man5/weir.conf.5 completions/weir; do
+  man1/weir.1 man3/weir.3 man3/weir_malloc.3 man3/weir_register_shrinker.3 man3/weir_events_open.3 man5/weir.conf.5 completions/weir; do
   [ -n "$(find "$prefix" -path "*/$(basename "$(dirname "$pattern")")/*" -name "$(basename "$pattern")")" ] ||
     fail "$pattern is not installed"
 done
@@ -31,6 +32,11 @@ for program in in_c in_cxx in_c_static replaced; do
   output=$("$room/build/$program" 2>&1) || fail "$program (built with CMake) ended with status $?: $output"
   echo "CMake, $program: $(echo "$output" | sed "s|$room|ROOM|")"
 done
+
+# Far less than what it puts into its cache.
+output=$(WEIR_CONF=limit=32M,swap=none "$room/build/shedding_cache" 2>&1) ||
+  fail "shedding_cache under a limit ended with status $?: $output"
+echo "CMake, shedding_cache under a limit: $(echo "$output" | head -n 1)"
 
 command -v pkg-config >/dev/null || { echo "pkg-config is not installed: its part is left out"; exit 0; }
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name weir.pc)")

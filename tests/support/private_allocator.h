@@ -45,12 +45,16 @@ class PrivateAllocator {
     started_ = allocator_->init(setup(capacity, bare, random));
     return started_;
   }
-  // Also with weir's threads, when the options have a limit. They never end: see LimitedAllocator.
-  [[nodiscard]] bool start_with_reclaim(size_t capacity) {
+  // Also with weir's threads, when the options have a limit. They never end: see LimitedAllocator. `prepare` is given
+  // the reclaimer before it is started.
+  template <class Prepare>
+  [[nodiscard]] bool start_with_reclaim(size_t capacity, Prepare prepare) {
     AllocatorSetup with_limit = setup(capacity, false, 1);
     with_limit.fault_story = kFaultStory;
     started_ = allocator_->init(with_limit);
-    if (started_ && allocator_->reclaimer() != nullptr) allocator_->reclaimer()->start();
+    if (!started_ || allocator_->reclaimer() == nullptr) return started_;
+    prepare(*allocator_->reclaimer());
+    allocator_->reclaimer()->start();
     return started_;
   }
   void stop() {
@@ -150,8 +154,12 @@ class LimitedAllocator {
 
   // Null: pages are swapped from now on. Else why not.
   const char* start(size_t limit, size_t capacity) {
+    return start(limit, capacity, [](Reclaimer&) {});
+  }
+  template <class Prepare>
+  const char* start(size_t limit, size_t capacity, Prepare prepare) {
     a_.options().limit = limit;
-    if (!a_.start_with_reclaim(capacity)) return "the allocator does not start";
+    if (!a_.start_with_reclaim(capacity, prepare)) return "the allocator does not start";
     if (reclaimer().mode() == Reclaimer::Mode::kSwap) return nullptr;
     return reclaimer().refused() == -EOPNOTSUPP ? "the kernel has no UFFDIO_MOVE" : "userfaultfd cannot be had here";
   }

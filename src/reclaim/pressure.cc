@@ -1,0 +1,130 @@
+// What the Reclaimer does about pressure besides unmapping pages: asks caches for memory, measures how long threads are
+// stalled, and finds out what has happened for those who want to hear of it.
+#include <new>
+
+#include "os/proc.h"
+#include "reclaim/reclaimer.h"
+#include "weir/events.h"
+
+namespace weir {
+namespace {
+
+// A cache that has not answered for so long waits for something, maybe for the very thread that waits for memory. What
+// callbacks do at a time (a batch) takes milliseconds.
+constexpr uint64_t kShrinkerPatienceMs = 1000;
+
+}  // namespace
+
+void Reclaimer::connect(Shrinkers& shrinkers, Events& events) {
+  shrinkers_ = &shrinkers;
+  events_ = &events;
+  shrinkers.count_in(counters_);
+}
+
+// -- caches ----------------------------------------------------------------------------------------------------------
+
+// weir's own caches give back at this priority, here and now. The program's are asked one after the other by a thread
+// that may call them: each round at one priority less than the one before, but not below this one. Otherwise kswapd,
+// which goes through all priorities within microseconds when no page can be unmapped, would have them emptied at once.
+Pages Reclaimer::shrink_caches(Kswapd& kswapd, unsigned priority) {
+  if (shrinkers_ == nullptr) return Pages(0);
+  if (shrinkers_->has_any() && !shrinkers_->is_busy()) {
+    const unsigned next = kswapd.slab_priority > priority ? kswapd.slab_priority : priority;
+    shrinkers_->ask(next);
+    kswapd.beat = shrinkers_->beat();
+    kswapd.beat_ms = os::now_ms();
+    if (next > 1) kswapd.slab_priority = next - 1;
+  }
+  return Pages(shrinkers_->shrink(Shrinkers::Caller::kKswapd, priority));
+}
+
+// Where pages cannot be unmapped, caches are all there is.
+Pages Reclaimer::balance_by_purging(Kswapd& kswapd) {
+  Zone& zone = kswapd.node->zone();
+  Pages freed = purge_surplus(*kswapd.node);
+  for (unsigned priority = Shrinkers::kFirstPriority; priority > 0 && zone.free_budget() < goal(kswapd); --priority)
+    freed += shrink_caches(kswapd, priority);
+  return freed;
+}
+
+// Whether the program's caches may still come to give something. One that stands still is not waited for.
+bool Reclaimer::waits_for_shrinkers(Kswapd& kswapd) {
+  if (shrinkers_ == nullptr || !shrinkers_->has_any() || !shrinkers_->has_thread()) return false;
+  if (!shrinkers_->is_busy()) return kswapd.slab_priority > 1;
+  const uint64_t now = os::now_ms();
+  if (kswapd.beat != shrinkers_->beat()) {
+    kswapd.beat = shrinkers_->beat();
+    kswapd.beat_ms = now;
+  }
+  return now - kswapd.beat_ms < kShrinkerPatienceMs;
+}
+
+// By a thread that waits in vain, with no lock held.
+void Reclaimer::try_everything(Kswapd& kswapd, bool& drained) {
+  if (!drained && in_vain_ != nullptr) in_vain_();
+  drained = true;
+  if (shrinkers_ == nullptr) return;
+  const uint32_t rounds = kswapd.fruitless.load();
+  const unsigned priority = rounds < Shrinkers::kFirstPriority ? Shrinkers::kFirstPriority - rounds : 1;
+  shrinkers_->shrink(Shrinkers::Caller::kWaiter, can_wait() ? priority : 0);
+}
+
+// -- stalls ----------------------------------------------------------------------------------------------------------
+
+void Reclaimer::begin_stall() {
+  const uint64_t now = os::now_ns();
+  LockGuard guard(psi_mutex_);
+  psi_.begin_stall(now, nr_threads());
+}
+
+void Reclaimer::end_stall() {
+  const uint64_t now = os::now_ns();
+  LockGuard guard(psi_mutex_);
+  psi_.end_stall(now, nr_threads());
+}
+
+Psi Reclaimer::pressure() {
+  const uint64_t now = os::now_ns();
+  LockGuard guard(psi_mutex_);
+  psi_.update(now, nr_threads());
+  return psi_;
+}
+
+void Reclaimer::forget_pressure() {
+  new (&psi_mutex_) Mutex(LockRank::kLru);
+  psi_.start(os::now_ns());
+}
+
+// -- events ----------------------------------------------------------------------------------------------------------
+
+// On the first kswapd, at least every 50 ms: a tenth of the shortest window.
+void Reclaimer::tell_pressure() {
+  const Psi now = pressure();
+  if (events_ == nullptr || !events_->poll(os::now_ns(), now) || shrinkers_ == nullptr) return;
+  if (!shrinkers_->has_thread()) return shrinkers_->want_thread();
+  shrinkers_->bell().ring();
+}
+
+// Threads had to wait while kswapd worked, or what it did was not enough.
+void Reclaimer::note_behind(const Kswapd& kswapd, uint64_t stalls_before) {
+  if (events_ == nullptr) return;
+  const Zone& zone = kswapd.node->zone();
+  const bool short_of = kswapd.waiting.load() != 0 && zone.free_budget() < goal(kswapd);
+  if (short_of || zone.free_budget() < zone.watermarks().min || counters_.allocstall.load() != stalls_before)
+    events_->note(WEIR_EVENT_KSWAPD);
+}
+
+void Reclaimer::note_oom() {
+  weir::count(counters_.oom_kill);
+  if (events_ != nullptr) events_->note(WEIR_EVENT_OOM);
+}
+
+int Reclaimer::adopt_descriptor(int fd) {
+  if (!has_kswapd()) return -1;
+  Request request;
+  request.descriptor = fd;
+  static_cast<void>(ask(request, first_kswapd()->node->zone().node()));
+  return request.descriptor;
+}
+
+}  // namespace weir
