@@ -529,8 +529,8 @@ const char* Allocator::verify() {
 const char* Allocator::verify_node(NodeId node) {
   Pages slab_pages, block_pages;
   if (const char* wrong = depots(node).verify_locked(slab_pages)) return wrong;
-  if (heaps() != nullptr)
-    if (const char* wrong = heaps()->verify(heaps()->self, node, slab_pages)) return wrong;
+  if (locked_heaps_ != nullptr)
+    if (const char* wrong = locked_heaps_->verify(locked_heaps_->self, node, slab_pages)) return wrong;
   if (const char* wrong = zone(node.v).verify_locked(block_pages)) return wrong;
   return slab_pages == block_pages ? nullptr : "pages of slabs differ from the allocated blocks";
 }
@@ -545,8 +545,18 @@ void Allocator::lock_all() {
 }
 
 void Allocator::take_locks() {
+  take_locks_once();
+  // The first heap was made meanwhile, and its locks are not among them.
+  while (locked_heaps_ != heaps()) {
+    unlock_all();
+    take_locks_once();
+  }
+}
+
+void Allocator::take_locks_once() {
   threads_mutex_.lock_for_fork();
-  if (heaps() != nullptr) heaps()->lock(heaps()->self);
+  locked_heaps_ = heaps();
+  if (locked_heaps_ != nullptr) locked_heaps_->lock(locked_heaps_->self);
   for (NodeHeap* heap : nodes_)
     if (heap != nullptr) heap->depots.lock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
@@ -555,7 +565,7 @@ void Allocator::take_locks() {
 }
 
 void Allocator::after_fork_in_child() {
-  if (heaps() != nullptr) heaps()->after_fork_in_child(heaps()->self);
+  if (locked_heaps_ != nullptr) locked_heaps_->after_fork_in_child(locked_heaps_->self);
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).after_fork_in_child();
 }
@@ -581,7 +591,7 @@ void Allocator::unlock_all() {
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
   for (NodeHeap* heap : nodes_)
     if (heap != nullptr) heap->depots.unlock_for_fork();
-  if (heaps() != nullptr) heaps()->unlock(heaps()->self);
+  if (locked_heaps_ != nullptr) locked_heaps_->unlock(locked_heaps_->self);
   threads_mutex_.unlock_for_fork();
 }
 

@@ -181,6 +181,7 @@ class Allocator {
   RunView take_run(const PageRequest& request, size_t size, size_t alignment, bool zero);
   size_t class_of_object(const void* p, size_t in_map) const;
   const char* heap_name(const void* p);
+  void take_locks_once() WEIR_NO_TSA;
   const char* verify_node(NodeId node) WEIR_NO_TSA;
   Zone& zone(unsigned node) { return nodes_[node]->zone; }
   size_t guard_bytes() const { return options_->guard ? kPageSize : 0; }
@@ -205,6 +206,8 @@ class Allocator {
   std::atomic<uint64_t> nr_caches_{0};
   std::atomic<uint32_t> nr_moved_runs_{0};
   std::atomic<const HeapHooks*> heaps_{nullptr};
+  // As they were when all locks were taken: the first heap may be made meanwhile.
+  const HeapHooks* locked_heaps_ WEIR_GUARDED_BY(threads_mutex_) = nullptr;
   // Last, what is written of it for the first node first: the start of a program touches few pages.
   NodeHeap* nodes_[kMaxNodes] = {};
   PageSource pages_;
