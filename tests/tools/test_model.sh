@@ -98,6 +98,7 @@ for seed in 1 2; do
 done
 holds "nothing is left in the directory of swap files: $(ls "$room/mortal" "$room/swap")" \
   [ -z "$(ls -A "$room/mortal")$(ls -A "$room/swap")" ]
-holds "nothing is left in shared memory" [ -z "$(ls /dev/shm 2>/dev/null | grep -i weir)" ]
+# (Pools stay until they are removed; another test may have one.)
+holds "nothing is left in shared memory" [ -z "$(ls /dev/shm 2>/dev/null | grep -i weir | grep -v "^weir-pool\.")" ]
 
 finish
