@@ -54,8 +54,8 @@ static void use_objects(void) {
     CHECK(weir_heap_of(other) == NULL);
     free(other);
   }
-  CHECK(objects(heap) == 0);
-  CHECK(malloc_trim(0) == 1 && charged(heap) == 0);
+  /* With what the thread kept at hand. */
+  CHECK(malloc_trim(0) == 1 && objects(heap) == 0 && charged(heap) == 0);
   CHECK(weir_heap_set_limit(heap, MIB) == 0);
   errno = 0;
   CHECK(weir_heap_malloc(heap, 2 * MIB) == NULL && errno == ENOMEM);
@@ -139,7 +139,8 @@ static void use_sums(void) {
   struct mallinfo2 half = mallinfo2();
   CHECK(half.arena == half.uordblks + half.fordblks);
   CHECK(full.uordblks - half.uordblks >= (size_t)kObjects / 2 * kSize);
-  CHECK(half.ordblks >= full.ordblks + kObjects / 2);
+  /* A thread keeps up to 32 at hand. */
+  CHECK(half.ordblks + 32 >= full.ordblks + kObjects / 2);
   CHECK(weir_heap_destroy(heap) == 0);
   CHECK(mallinfo2().uordblks <= before.uordblks + 64 * KIB);
 }
