@@ -8,9 +8,9 @@
  * its large objects, exactly: from before they are taken until after they were given back. A limit therefore holds at
  * every moment, and an empty heap is charged nothing. An object stays in the heap that it was allocated in. A thread
  * that allocates in the same heap several times in a row keeps some free objects of up to 1 KiB of it at hand (at most
- * some hundred KiB); the heap pays for them, and they count as in use. They go back when the thread allocates in another
- * heap for a while, calls weir_trim, or ends. With WEIR_CONF=tcache=0 nothing is kept, and every second free is found
- * at once.
+ * some hundred KiB); the heap pays for them, and they count as in use. They go back when the thread allocates in
+ * another heap for a while, calls weir_trim, or ends. With WEIR_CONF=tcache=0 nothing is kept, and every second free is
+ * found at once.
  *
  * A heap costs about 300 bytes, and 4 or 8 KiB more once it is used; there may be 65535.
  *
@@ -62,7 +62,7 @@ typedef struct weir_heap_info {
   uint64_t soft_limit;     /* bytes; 0: none */
   uint64_t slabs;          /* of charged: bytes of slabs */
   uint64_t large;          /* of charged: bytes of large objects */
-  uint64_t objects;        /* in use */
+  uint64_t objects;        /* in use; and what other threads than the caller keep at hand */
   uint64_t object_bytes;   /* what they may use: weir_usable_size of all of them */
   uint64_t limit_hits;     /* allocations that met the limit */
   uint64_t limit_failures; /* of these, those that failed */

@@ -151,6 +151,7 @@ int weir_heap_name(weir_heap_t heap, char* name, size_t size) {
 
 int weir_heap_stats(weir_heap_t heap, weir_heap_info* info, size_t size) {
   return with_heaps([&](HeapRegistry& heaps) {
+    weir::report_misuse(heaps.give_up_cache(weir::process_thread_cache()), "free");
     weir::HeapStats s;
     weir_heap_info all = {};
     if (!heaps.stats(id_of(heap), s) || !heaps.name(id_of(heap), all.name)) return EINVAL;

@@ -394,9 +394,12 @@ BadPointer HeapRegistry::free_object(OwnerTag tag, void* object, ThreadCache* th
   return heap->free_small(object, tag.size_class(), due);
 }
 
+BadPointer HeapRegistry::give_up_cache(ThreadCache* thread) {
+  return thread != nullptr && thread->heap_cache != nullptr ? drop_cache(*thread->heap_cache) : BadPointer{};
+}
+
 BadPointer HeapRegistry::trim(ThreadCache* thread) {
-  BadPointer bad;
-  if (thread != nullptr && thread->heap_cache != nullptr) bad = drop_cache(*thread->heap_cache);
+  const BadPointer bad = give_up_cache(thread);
   for_places([](Heap& heap) { heap.trim(); });
   return bad;
 }

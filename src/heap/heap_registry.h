@@ -64,6 +64,9 @@ class HeapRegistry {
 
   static constexpr int kLeastAdj = -1000, kMostAdj = 1000;  // as in the kernel (OOM_SCORE_ADJ_MIN, _MAX)
 
+  // What the thread keeps of a heap goes back there. Null: nothing.
+  BadPointer give_up_cache(ThreadCache* thread);
+
  private:
   static constexpr uint32_t kHeapsPerChunk = 64;
   static constexpr uint32_t kChunks = (kMostHeaps + 1) / kHeapsPerChunk;
