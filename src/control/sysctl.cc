@@ -88,6 +88,12 @@ int Sysctl::check_needs(const SysctlInfo& sysctl, Line& report) const {
 
 // What the table cannot know.
 int Sysctl::check_value(const OptionInfo& option, int64_t wanted, Line& report) const {
+  if (is_limit(option.id) && !options_.pool.empty() && allocator_.reclaimer()->pool_problem() == nullptr) {
+    report.text("the limit is that of the pool ")
+        .text(options_.pool.view())
+        .text(", for all of its processes; see weir pool set");
+    return ENXIO;
+  }
   const uint64_t other_limit = option.id == OptionId::limit ? options_.rss_limit : options_.limit;
   if (is_limit(option.id) && wanted == 0 && other_limit == 0) {
     report.text("a limit cannot be taken away while the program runs; ");

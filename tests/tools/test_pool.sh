@@ -83,6 +83,8 @@ kill -CONT "$first"
 refuses 64 "weir: pool set: 12Q: expected limit=SIZE" "$weir" pool set "$pool" 12Q
 refuses_with 64 "limit=12Q" "$weir" pool set "$pool" limit=12Q
 refuses_with 64 "a pool has a limit of its own" "$weir" pool set "$pool" limit=0
+refuses_with 64 "the limit is that of the pool $pool, for all of its processes; see weir pool set" \
+  "$weir" set "$second" limit=32M
 refuses 75 "weir: pool $pool: 2 processes are in it; they have to end first" "$weir" pool rm "$pool"
 prints "" "$weir" pool set "$pool" limit=40M
 becomes "members come down to it" used_at_most 40
