@@ -8,9 +8,9 @@
  * its large objects, exactly: from before they are taken until after they were given back. A limit therefore holds at
  * every moment, and an empty heap is charged nothing. An object stays in the heap that it was allocated in. A thread
  * that allocates in the same heap several times in a row keeps some free objects of up to 1 KiB of it at hand (at most
- * some hundred KiB); the heap pays for them, and they count as in use. They go back when the thread allocates in another
- * heap for a while, calls weir_trim, or ends. With WEIR_CONF=tcache=0 nothing is kept, and every second free is found
- * at once.
+ * some hundred KiB); the heap pays for them, and they count as in use. They go back when the thread allocates in
+ * another heap for a while, calls weir_trim, or ends. With WEIR_CONF=tcache=0 nothing is kept, and every second free is
+ * found at once.
  *
  * A heap costs about 300 bytes, and 4 or 8 KiB more once it is used; there may be 65535.
  *
