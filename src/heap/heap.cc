@@ -299,7 +299,8 @@ Heap::Refusal Heap::resize_run(RunView& run, size_t size) {
   const Refusal in_place = grow_run(run, wanted);
   if (in_place != Refusal::kNoMemory || !allocator_->can_move_run(run)) return in_place;
   if (move_run(run, Allocator::with_room(wanted)) == Refusal::kNone) return Refusal::kNone;
-  return move_run(run, wanted);
+  // At the limit no more can be done: old and new pages are charged while they move.
+  return move_run(run, wanted) == Refusal::kNone ? Refusal::kNone : Refusal::kNoMemory;
 }
 
 Pages Heap::trim() {
