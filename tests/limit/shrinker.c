@@ -1,7 +1,7 @@
 /* shrinker.c: a cache of noise under a limit and without a swap file. Without a shrinker it meets ENOMEM; with one it
  * goes on for ever, whole, and keeps a good part of what it may; whatever the shrinker does besides, nothing hangs. */
 // limit: cases=without,sheds,keeps,direct,allocates,blocks,threads,child,comes_and_goes,purge conf=limit=32M,swap=none
-// timeout=120 weir
+// limit: timeout=120 weir
 #include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
