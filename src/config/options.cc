@@ -99,12 +99,13 @@ const Text* text_of(const Text& option) {
   return &option;
 }
 
-SetResult set_text(Text& option, std::string_view value) {
+SetResult set_text(Text& option, std::string_view value, int64_t most) {
   if (equals_ignoring_case(value, kNoTextName)) {
     option = Text();
     return SetResult::kSet;
   }
-  return !value.empty() && option.assign(value) ? SetResult::kSet : SetResult::kBadValue;
+  const bool fits = !value.empty() && static_cast<int64_t>(value.size()) <= most;
+  return fits && option.assign(value) ? SetResult::kSet : SetResult::kBadValue;
 }
 
 void format_value(Line& line, OptionKind kind, int64_t value) {
@@ -210,7 +211,8 @@ bool parse_option(const OptionInfo& option, std::string_view value, int64_t& num
 SetResult set_option(Options& options, std::string_view name, std::string_view value) {
   const OptionInfo* option = find_option(name);
   if (option == nullptr) return SetResult::kUnknownName;
-  if (const Text* text = option_text(options, option->id)) return set_text(const_cast<Text&>(*text), value);
+  if (const Text* text = option_text(options, option->id))
+    return set_text(const_cast<Text&>(*text), value, option->max);
   int64_t number = 0;
   if (!parse_option(*option, value, number)) return SetResult::kBadValue;
   store_option(options, option->id, number);
