@@ -46,6 +46,12 @@ bool is_understood(const weir_stats_page& p) {
          p.nr_node_counters <= WEIR_STATS_NODE_COUNTERS;
 }
 
+bool has_node(const weir_stats_page& page) {
+  for (uint32_t n = 0; n < page.nr_nodes; ++n)
+    if (weir_stats_node_at(&page, n)->present_node != 0) return true;
+  return false;
+}
+
 // Where a mapping has the beacon and what it says; 0: nowhere, or the program has not started yet.
 uint64_t search_beacon(const PageFile& memory, const Mapping& mapping) {
   std::vector<char> bytes(std::min(mapping.end - mapping.start, kMostSearched));
@@ -184,6 +190,8 @@ PageCopy copy_page(const PageFile& file, uint64_t at) {
     usleep(10);
   }
   if (page.size != size || !is_understood(page)) return {PageStatus::kOtherVersion, {}};
+  // A process that is just starting has the page a moment before it has memory.
+  if (!has_node(page)) return {PageStatus::kNotOnWeir, {}};
   return copy;
 }
 
