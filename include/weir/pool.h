@@ -14,6 +14,7 @@
 #ifndef WEIR_POOL_H_
 #define WEIR_POOL_H_
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -51,6 +52,17 @@ struct weir_pool {
   uint64_t reserved[5];
   struct weir_pool_member members[WEIR_POOL_MEMBERS];
 };
+
+/* Whether these are the bytes of a pool's name. */
+static inline int weir_pool_is_name(const char* name, size_t length) {
+  if (length == 0 || length >= WEIR_POOL_NAME || name[0] == '.') return 0;
+  for (size_t i = 0; i < length; ++i) {
+    const char c = name[i];
+    const int letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-') return 0;
+  }
+  return 1;
+}
 
 #ifdef __cplusplus
 }

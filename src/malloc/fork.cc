@@ -189,6 +189,8 @@ void start_reclaim() {
 
 void in_child() {
   const uint64_t before = signals_before;
+  Reclaimer* const reclaimer = process_allocator().reclaimer();
+  const bool was_in_pool = reclaimer != nullptr && reclaimer->pool_problem() == nullptr;
   process_renew_stats();
   keep_stats_descriptor();
   process_allocator().after_fork_in_child();
@@ -199,7 +201,8 @@ void in_child() {
   // Before anything is touched that may be away.
   if (!process_allocator().resume_reclaim(true)) lost_memory();
   decay_after_fork_in_child();
-  if (process_allocator().reclaimer() == nullptr) return;
+  if (reclaimer == nullptr) return;
+  if (was_in_pool && reclaimer->pool_problem() != nullptr) say_of_pool(reclaimer->pool_problem());
   os::exchange_signal_mask(before);
   callbacks_resume_in_child();
 }

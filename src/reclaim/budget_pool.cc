@@ -30,15 +30,6 @@ constexpr uint64_t kLeastHeadroom = 256;
 // what it should give back, nor keeps for it what it may have.
 constexpr uint64_t kAbsentNs = 500'000'000;
 
-bool is_name(std::string_view name) {
-  if (name.empty() || name.size() >= WEIR_POOL_NAME || name[0] == '.') return false;
-  for (const char c : name) {
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (!letter && !(c >= '0' && c <= '9') && c != '.' && c != '_' && c != '-') return false;
-  }
-  return true;
-}
-
 uint64_t load(const uint64_t& number) {
   return __atomic_load_n(&number, __ATOMIC_RELAXED);
 }
@@ -167,7 +158,7 @@ BudgetPool::Join BudgetPool::enter(Pages limit) {
 }
 
 BudgetPool::Join BudgetPool::join(std::string_view name, Pages limit, int fd) {
-  if (!is_name(name)) return Join::kBadName;
+  if (weir_pool_is_name(name.data(), name.size()) == 0) return Join::kBadName;
   fd_ = fd;
   Join result;
   if (fd < 0)
@@ -177,6 +168,13 @@ BudgetPool::Join BudgetPool::join(std::string_view name, Pages limit, int fd) {
   if (result == Join::kOk) result = enter(limit);
   if (fd_ >= 0) unlock();
   return result;
+}
+
+void BudgetPool::leave() {
+  publish(member_->wanted, uint64_t{0});
+  publish(member_->used, uint64_t{0});
+  publish(member_->granted, uint64_t{0});
+  publish(member_->pid, uint32_t{0});
 }
 
 void BudgetPool::forget() {

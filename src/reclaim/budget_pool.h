@@ -43,6 +43,8 @@ class BudgetPool {
   [[nodiscard]] Join join(std::string_view name, Pages limit, int fd);
   // Forgets the membership of the process that this one was forked from; join comes next.
   void forget();
+  // Gives up what was granted, for good: no update after this.
+  void leave();
   bool is_member() const { return member_ != nullptr; }
   int fd() const { return fd_; }
 

@@ -281,6 +281,7 @@ void Reclaimer::note_peak() {
 void Reclaimer::update_limit(const Kswapd& kswapd) {
   if ((!by_rss_ && !pool_.is_member()) || is_lifted() || &kswapd != first_kswapd()) return;
   LockGuard guard(budget_mutex_);
+  if (is_lifted()) return;
   if (pool_.is_member()) {
     const Pages before = pool_part_, now = pool_part();
     pool_part_ = now;

@@ -431,7 +431,6 @@ bool Reclaimer::after_fork_in_child() {
   add_thread();
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
   for (Child& child : children_) child.lifeline = -1;
-  pool_.forget();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
   mode_.store(Mode::kPurge);
@@ -445,8 +444,9 @@ bool Reclaimer::after_fork_in_child() {
   return all_present_;
 }
 
-// In the child of a fork.
+// In the child of a fork, which joins the pool by itself.
 void Reclaimer::restart_threads() {
+  pool_.forget();
   for (Kswapd* each : kswapds_) {
     if (each == nullptr) continue;
     each->waiting.store(0);
@@ -466,6 +466,10 @@ void Reclaimer::restart_threads() {
 // Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.
 void Reclaimer::lift_limit() {
   lifted_.store(true, std::memory_order_relaxed);
+  {
+    LockGuard guard(budget_mutex_);
+    if (pool_.is_member()) pool_.leave();
+  }
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     if (nodes_[i] == nullptr) continue;
     static_cast<void>(nodes_[i]->after_fork_in_child(NodeReclaim::Fork::kNothingAway));

@@ -7,6 +7,7 @@
 
 #include "json.h"
 #include "kernel_files.h"
+#include "mib.h"
 #include "procfs.h"
 #include "rates.h"
 #include "snapshot.h"
@@ -63,11 +64,6 @@ std::string with_status(const std::string& text) {
 }
 
 // -- ps --------------------------------------------------------------------------------------------------------------
-
-double mib(uint64_t pages) {
-  constexpr double kPagesPerMib = 256;
-  return static_cast<double>(pages) / kPagesPerMib;
-}
 
 void ps_line(const Snapshot& s) {
   const std::string limit = s.limited() ? fmt::format("{:.1f}", mib(s.page().limit)) : "-";

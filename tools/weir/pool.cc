@@ -19,6 +19,7 @@
 
 #include "failure.h"
 #include "json.h"
+#include "mib.h"
 
 namespace weir::tool {
 namespace {
@@ -125,11 +126,6 @@ Sums sums_of(const std::vector<weir_pool_member>& members) {
   return sums;
 }
 
-double mib(uint64_t pages) {
-  constexpr double kPagesPerMib = 256;
-  return static_cast<double>(pages) / kPagesPerMib;
-}
-
 std::string command_name(const weir_pool_member& member) {
   return {member.command, strnlen(member.command, sizeof(member.command))};
 }
@@ -208,11 +204,7 @@ void remove(const std::string& name) {
 }  // namespace
 
 bool is_pool_name(const std::string& name) {
-  if (name.empty() || name.size() >= WEIR_POOL_NAME || name[0] == '.') return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-';
-  });
+  return weir_pool_is_name(name.data(), name.size()) != 0;
 }
 
 std::optional<uint64_t> pool_limit(const std::string& name) {
