@@ -197,19 +197,24 @@ unsigned Depot::keep(void* const* objects, unsigned count) {
   return kept;
 }
 
-BadFree Depot::give(void* const* objects, unsigned count, Use use) {
+BadFree Depot::give(void* const* objects, unsigned& count, Use use) {
   LockGuard guard(mutex_);
-  count_free(count);
-  for (unsigned i = 0; i < count; ++i) {
-    SlabView slab = view_of(objects[i]);
-    const FreeVerdict verdict = slab.give(objects[i]);
-    if (verdict != FreeVerdict::kOk) return {objects[i], verdict};
-    note_given(slab, use);
+  unsigned given = 0;
+  BadFree bad;
+  while (given < count && bad.object == nullptr) {
+    SlabView slab = view_of(objects[given]);
+    if (slab.desc.lane != lane_) break;
+    const unsigned here = slab.give_many(objects + given, count - given, bad.verdict);
+    given += here;
+    if (bad.verdict != FreeVerdict::kOk) bad.object = objects[given];
+    count_free(here);
+    if (here != 0) note_given(slab, use);
   }
-  return {};
+  count = given;
+  return bad;
 }
 
-// A slab has got an object back.
+// A slab has got objects back.
 void Depot::note_given(SlabView slab, Use use) {
   if (use == Use::kNow) slab.desc.idle_since = tick_;
   if (!slab.desc.on_list) {

@@ -64,10 +64,11 @@ class alignas(128) Depot {
   [[nodiscard]] unsigned refill(void** out, unsigned want, Grow grow, bool apart = false);
   // Takes objects of any lane of this class and node into the transfer cache, as many as there is room for; how many.
   unsigned keep(void* const* objects, unsigned count);
-  // Takes objects back into their slabs, which are this depot's. `use`: whether the program is using them now;
-  // otherwise the slabs' age stays.
+  // Takes objects of any lane of this class and node back into their slabs, up to the first that is not of this one;
+  // `count`: how many there are, and then how many were taken. `use`: whether the program is using them now; otherwise
+  // the slabs' age stays.
   enum class Use : uint8_t { kNow, kBefore };
-  [[nodiscard]] BadFree give(void* const* objects, unsigned count, Use use);
+  [[nodiscard]] BadFree give(void* const* objects, unsigned& count, Use use);
   // What give would say of `object`; nothing changes.
   FreeVerdict check(const void* object);
   // The lane of the depot that an object which is given out belongs to.

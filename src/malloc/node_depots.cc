@@ -68,15 +68,12 @@ unsigned NodeDepots::refill(size_t size_class, void** out, unsigned want, unsign
   return own.refill(out, want, Depot::Grow::kOrWait, apart);
 }
 
-// Runs of objects that belong to the same lane go to its slabs together.
+// Objects in a row that belong to the same lane go to its slabs together.
 BadFree NodeDepots::give(size_t size_class, void* const* objects, unsigned count, Depot::Use use) {
-  for (unsigned i = 0; i < count;) {
-    Depot& depot = owner(size_class, objects[i]);
-    unsigned end = i + 1;
-    while (end < count && &owner(size_class, objects[end]) == &depot) ++end;
-    const BadFree bad = depot.give(objects + i, end - i, use);
+  for (unsigned i = 0, here = 0; i < count; i += here) {
+    here = count - i;
+    const BadFree bad = owner(size_class, objects[i]).give(objects + i, here, use);
     if (bad.object != nullptr) return bad;
-    i = end;
   }
   return {};
 }

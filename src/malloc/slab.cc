@@ -70,14 +70,35 @@ FreeVerdict SlabView::check(const void* object) const {
 }
 
 FreeVerdict SlabView::give(void* object) {
-  const FreeVerdict verdict = check(object);
-  if (verdict != FreeVerdict::kOk) return verdict;
-  const size_t index = index_of(size_class(), static_cast<size_t>(static_cast<char*>(object) - memory));
-  bitmap::set(bits, index);
-  ++desc.nr_free;
-  const size_t word = index / bitmap::kWordBits;
-  if (word < desc.hint) desc.hint = static_cast<uint8_t>(word);
-  return FreeVerdict::kOk;
+  FreeVerdict verdict = FreeVerdict::kOk;
+  static_cast<void>(give_many(&object, 1, verdict));
+  return verdict;
+}
+
+unsigned SlabView::give_many(void* const* objects, unsigned count, FreeVerdict& verdict) {
+  const SizeClass& c = size_class();
+  // Kept out of memory: what was just written to the descriptor would be waited for at the next object.
+  size_t hint = desc.hint;
+  unsigned n = 0;
+  for (; n < count; ++n) {
+    const size_t offset = static_cast<size_t>(static_cast<char*>(objects[n]) - memory);
+    if (offset > c.slab_mask) break;
+    const size_t index = index_of(c, offset), word = index / bitmap::kWordBits;
+    const uint64_t bit = uint64_t{1} << (index % bitmap::kWordBits);
+    if (index >= c.objects || index * c.size != offset) {
+      verdict = FreeVerdict::kInsideObject;
+      break;
+    }
+    if ((bits[word] & bit) != 0) {
+      verdict = FreeVerdict::kDoubleFree;
+      break;
+    }
+    bits[word] |= bit;
+    if (word < hint) hint = word;
+  }
+  desc.nr_free = static_cast<uint16_t>(desc.nr_free + n);
+  desc.hint = static_cast<uint8_t>(hint);
+  return n;
 }
 
 uint64_t SlabView::idle_pages() const {

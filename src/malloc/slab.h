@@ -44,6 +44,9 @@ struct SlabView {
   // from a stretch of 64 objects of which none is taken, if there is one.
   unsigned take(void** end, unsigned want, bool apart = false);
   [[nodiscard]] FreeVerdict give(void* object);
+  // The same of the first objects of several, up to one that lies in another slab or cannot be given back, of which
+  // `verdict` tells then; returns how many.
+  [[nodiscard]] unsigned give_many(void* const* objects, unsigned count, FreeVerdict& verdict);
   // What give() would say; nothing changes.
   FreeVerdict check(const void* object) const;
   // Pages that were touched and now hold no part of an allocated object, one bit each.

@@ -61,7 +61,7 @@ int main(void) {
   for (int i = 0; i < kForks; ++i) {
     pid_t child = fork();
     if (child == 0) {
-      alarm(20);
+      end_if_hung(20);
       churn();
       exit(0);
     }

@@ -59,7 +59,7 @@ static void start_closed(void* unused) {
 
 int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "closed") == 0) {
-    alarm(60);
+    end_if_hung(60);
     return live_without_descriptors();
   }
   contract_begin(60);

@@ -63,6 +63,13 @@ __attribute__((unused)) static int allocator_is_weir(void) {
   return strstr(allocator_file(), "libweir-malloc") != NULL;
 }
 
+/* Ends a process that hangs. `seconds` is what it may take on an idle machine; the factor is for one that does other
+ * things at the same time. How long something takes is for benchmarks. */
+__attribute__((unused)) static void end_if_hung(unsigned seconds) {
+  enum { kPatience = 4 };
+  alarm(seconds * kPatience);
+}
+
 /* Ends the program if it does not run on the allocator that the runner promised, and a program that hangs. */
 __attribute__((unused)) static void contract_begin(unsigned seconds) {
   const char* wanted = getenv("CONTRACT_ALLOCATOR");
@@ -73,7 +80,7 @@ __attribute__((unused)) static void contract_begin(unsigned seconds) {
       exit(1);
     }
   }
-  alarm(seconds);
+  end_if_hung(seconds);
 }
 
 /* A child's end and the first part of what it wrote to stderr. */

@@ -59,7 +59,7 @@ static void* allocate_some(void* seed) {
 
 static void live_as_child(int number) {
   pthread_t thread;
-  alarm(30);
+  end_if_hung(30);
   for (unsigned i = 0; i < kShared; ++i) CHECK(filled(shared[i], shared_size[i], i));
   for (unsigned i = 0; i < kShared; i += 2) free(shared[i]);
   allocate_some((void*)(uintptr_t)(number + 1000));

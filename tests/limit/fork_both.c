@@ -5,7 +5,7 @@
 
 #include "limit.h"
 
-enum { kThreads = 3, kRounds = 3 };
+enum { kThreads = 3, kRounds = 2 };
 static struct Dataset data;
 static struct Dataset scratch[kThreads];
 static volatile int stop;
@@ -32,7 +32,7 @@ static void* fault_once(void* unused) {
 /* The scratch blocks are being written while the process forks, so only their sizes can be trusted. */
 static void live_as_child(int round) {
   pthread_t thread;
-  alarm(60);
+  end_if_hung(60);
   check_data(&data);
   CHECK(pthread_create(&thread, NULL, fault_once, NULL) == 0);
   check_data(&data);
@@ -99,7 +99,7 @@ int main(int argc, char** argv) {
     CHECK(pthread_join(forker, NULL) == 0);
   }
   if (strcmp(argv[1], "exit_first") == 0) {
-    for (int i = 0; i < 3; ++i) outlive();
+    for (int i = 0; i < kRounds; ++i) outlive();
   }
   stop = 1;
   for (int i = 0; i < kThreads; ++i) CHECK(pthread_join(threads[i], NULL) == 0);

@@ -3,7 +3,7 @@
 // limit: cases=storm,deep,daemon,snapshot timeout=120
 #include "limit.h"
 
-enum { kWaves = 20, kWaveChildren = 10, kDepth = 5 };
+enum { kWaves = 10, kWaveChildren = 10, kDepth = 5 };
 static struct Dataset data;
 
 static void check_some(uint64_t seed, unsigned count) {
@@ -30,7 +30,7 @@ static void storm(void) {
 }
 
 static void descend(int depth) {
-  alarm(100);
+  end_if_hung(100);
   check_data(&data);
   if (depth == kDepth) return;
   for (unsigned b = (unsigned)depth; b < data.count; b += 3) write_block(&data, b, (uint32_t)(depth + 10));
@@ -54,7 +54,7 @@ static void as_daemon(void) {
   if (child == 0) {
     int report = dup2(ends[1], 200);
     CHECK(report == 200 && daemon(1, 1) == 0);
-    alarm(60);
+    end_if_hung(60);
     check_data(&data);
     rewrite_data(&data, 5);
     check_data(&data);

@@ -109,7 +109,7 @@ __attribute__((noinline)) static void fork_deep(int depth) {
     check_data(&data);
     pid_t child = fork();
     if (child != 0) expect_success(child);
-    if (child == 0) alarm(30);
+    if (child == 0) end_if_hung(30);
     check_data(&data);
     /* The child comes back through all frames as the parent does, and ends in main. */
   }

@@ -41,6 +41,29 @@ TEST_P(SlabTest, GivesEveryObjectOnceInAddressOrder) {
   EXPECT_EQ(s.view.take(got.data() + got.size(), 1), 0u);
 }
 
+// As many as lie in this slab and can be given back, and what is wrong with the next one.
+TEST_P(SlabTest, TakesManyBackUpToOneThatItCannot) {
+  if (info().objects < 2) return;  // one is not many
+  BareSlab s(GetParam());
+  std::vector<void*> got(info().objects);
+  s.view.take(got.data() + got.size(), info().objects);
+  const unsigned half = info().objects / 2u - 1;
+  FreeVerdict verdict = FreeVerdict::kOk;
+  std::vector<void*> lot(got.begin(), got.begin() + half);
+  lot.push_back(s.view.memory + info().slab_mask + 1);
+  EXPECT_EQ(s.view.give_many(lot.data(), half + 1, verdict), half) << "what lies behind it is another slab's";
+  EXPECT_EQ(verdict, FreeVerdict::kOk);
+  lot = {got[half], got[0], got[half + 1u]};
+  EXPECT_EQ(s.view.give_many(lot.data(), 3, verdict), 1u);
+  EXPECT_EQ(verdict, FreeVerdict::kDoubleFree);
+  verdict = FreeVerdict::kOk;
+  lot = {got[half + 1u], s.view.memory + 1};
+  EXPECT_EQ(s.view.give_many(lot.data(), 2, verdict), 1u);
+  EXPECT_EQ(verdict, FreeVerdict::kInsideObject);
+  EXPECT_EQ(s.desc.nr_free, half + 2u);
+  EXPECT_EQ(s.view.count_free(), half + 2u);
+}
+
 // The first objects of two threads lie apart, and what was skipped is found later.
 TEST_P(SlabTest, TakesApartWhereNobodyElseHasObjects) {
   BareSlab s(GetParam());
