@@ -16,6 +16,7 @@
 #include "reclaim/cluster.h"
 #include "reclaim/counters.h"
 #include "reclaim/shards.h"
+#include "reclaim/unmap_place.h"
 #include "swap/compressor.h"
 #include "swap/swap_files.h"
 #include "swap/swap_queue.h"
@@ -102,8 +103,9 @@ struct ScanControl {
   unsigned priority = 12;  // lru_size >> priority pages are scanned in a round
   bool kswapd = true;      // who does it, for the counters
   bool urgent = false;     // Standby need not keep its share
-  Pages visited{};         // pages whose turn it was
-  Pages scanned{};         // of those, pages that were kept or written out; Standby is still to be decided
+  UnmapPlace* place = nullptr;
+  Pages visited{};  // pages whose turn it was
+  Pages scanned{};  // of those, pages that were kept or written out; Standby is still to be decided
   Pages reclaimed{};
 };
 
@@ -244,6 +246,7 @@ class NodeReclaim {
   void relist(ClusterId c);
   void finish_batch(GarbageBatch& batch);
   bool wants_standby_out(const ScanControl& sc) const;
+  bool fills_standby(const ScanControl& sc, bool filling) const;
   Pages standby_target() const;
   void sync_pool();
 
