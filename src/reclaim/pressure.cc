@@ -28,7 +28,8 @@ void Reclaimer::connect(Shrinkers& shrinkers, Events& events) {
 // which goes through all priorities within microseconds when no page can be unmapped, would have them emptied at once.
 Pages Reclaimer::shrink_caches(Kswapd& kswapd, unsigned priority) {
   if (shrinkers_ == nullptr) return Pages(0);
-  if (shrinkers_->has_any() && !shrinkers_->is_busy()) {
+  // What the last round freed may have come while pages were being unmapped.
+  if (shrinkers_->has_any() && !shrinkers_->is_busy() && kswapd.node->zone().free_budget() < goal(kswapd)) {
     const unsigned next = kswapd.slab_priority > priority ? kswapd.slab_priority : priority;
     shrinkers_->ask(next);
     kswapd.beat = shrinkers_->beat();
