@@ -64,10 +64,13 @@ __attribute__((unused)) static int allocator_is_weir(void) {
 }
 
 /* Ends a process that hangs. `seconds` is what it may take on an idle machine; the factor is for one that does other
- * things at the same time. How long something takes is for benchmarks. */
+ * things at the same time, and WEIR_PATIENCE a further one, for emulated machines. How long something takes is for
+ * benchmarks. */
 __attribute__((unused)) static void end_if_hung(unsigned seconds) {
   enum { kPatience = 4 };
-  alarm(seconds * kPatience);
+  const char* further = getenv("WEIR_PATIENCE");
+  int times = further != NULL ? atoi(further) : 1;
+  alarm(seconds * kPatience * (unsigned)(times > 1 ? times : 1));
 }
 
 /* Ends the program if it does not run on the allocator that the runner promised, and a program that hangs. */

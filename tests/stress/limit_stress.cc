@@ -1,5 +1,7 @@
 // limit_stress.cc: many threads on one private allocator under a limit of a third of their data. They allocate, resize
-// and free, read and change pages at random, and take long runs of which they touch a part; one more thread changes the
+// and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
+// runs of which they touch a part, and fork while the others go on (not under TSan, whose runtime does not survive it):
+// the child checks what its thread had, lives on with it for a while, and may fork again. One more thread changes the
 // limit, ticks and trims, and now and then holds all of them still to recount everything, also against the kernel.
 // All content is checked whenever it is read, so that a page that comes back wrong is found.
 // It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
@@ -18,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "heap/heap_registry.h"
 #include "os/vm.h"
 #include "support/arguments.h"
 #include "support/page_content.h"
@@ -37,6 +40,10 @@ constexpr size_t kCapacity = size_t{1} << 30;
 constexpr size_t kLongRun = Reclaimer::kWatchedRun * kPageSize;
 // The limit of the issue: what may be above the limit for a moment.
 constexpr size_t kTolerance = size_t{8} << 20;
+// Forks of forks.
+constexpr unsigned kMostGenerations = 3;
+// A child that takes longer is stuck, whoever else wants the processors.
+constexpr unsigned kChildSeconds = 300;
 
 struct Regime {
   const char* name;
@@ -95,11 +102,15 @@ struct Shared {
   Shared(unsigned threads, const Regime& what) : regime(what), gate(threads), most_live(kData / threads) {}
   const Regime& regime;
   LimitedAllocator a;
+  HeapRegistry& heaps = *new HeapRegistry();  // lives as long as the allocator
   Gate gate;
   const size_t most_live;  // bytes that each thread keeps
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> operations{0};
   std::atomic<uint64_t> refused{0};
+  std::atomic<uint64_t> forks{0};
+  std::atomic<uint64_t> heaps_destroyed{0};
+  std::mutex fork_mutex;
 };
 
 // One allocation; its content is that of `seed` but for the pages of `written`, which have one of their own.
@@ -107,6 +118,7 @@ struct Block {
   char* p = nullptr;
   size_t size = 0;
   uint64_t seed = 0;
+  bool in_heap = false;
   bool sparse = false;              // a long run: pages that are not in `written` are zeros
   std::vector<uint64_t> written{};  // of a long run: the seed of each page, 0 when it was never touched
 };
@@ -118,11 +130,13 @@ class Worker {
   void run() {
     s_.a.reclaimer().add_thread();
     cache_ = s_.a.allocator().attach();
+    make_heap();
     while (!s_.stop.load(std::memory_order_relaxed)) {
       for (int i = 0; i < 16; ++i) step();
       s_.operations.fetch_add(16, std::memory_order_relaxed);
       s_.gate.pass();
     }
+    destroy_heap();
     while (!live_.empty()) release(take_any());
     if (cache_ != nullptr && s_.a.allocator().detach(cache_).misuse != Misuse::kNone) failed("misuse", cache_, 0);
     s_.a.reclaimer().remove_thread();
@@ -131,6 +145,11 @@ class Worker {
 
  private:
   void step() {
+    if (random_.below(4000) == 0) {
+      destroy_heap();
+      make_heap();
+    }
+    if (!kTsan && random_.below(1000) == 0) fork_once();
     const uint64_t what = random_.below(100);
     if (live_bytes_ < s_.most_live && (what < 30 || live_.empty()))
       allocate();
@@ -164,8 +183,12 @@ class Worker {
   void allocate() {
     Block block{nullptr, pick_size(), 0};
     block.seed = new_seed(block.size);
+    block.in_heap = random_.below(4) == 0;
     const bool zeroed = random_.below(4) == 0;
-    block.p = static_cast<char*>(zeroed ? s_.a->calloc(cache_, block.size) : s_.a->malloc(cache_, block.size));
+    if (block.in_heap)
+      block.p = alloc_in_heap(block.size, zeroed);
+    else
+      block.p = static_cast<char*>(zeroed ? s_.a->calloc(cache_, block.size) : s_.a->malloc(cache_, block.size));
     if (block.p == nullptr) {
       s_.refused.fetch_add(1, std::memory_order_relaxed);
       return;
@@ -181,6 +204,90 @@ class Worker {
       write_content(block.p, block.size, block.seed);
     }
     keep(std::move(block));
+  }
+
+  void make_heap() {
+    if (s_.heaps.create(nullptr, {}, heap_) != 0) failed("no heap can be made", nullptr, 0);
+  }
+
+  // With everything that is in it.
+  void destroy_heap() {
+    for (size_t i = live_.size(); i != 0; --i) {
+      if (!live_[i - 1].in_heap) continue;
+      std::swap(live_[i - 1], live_.back());
+      if (random_.below(4) == 0) check(live_.back());
+      live_bytes_ -= weight(live_.back());
+      live_.pop_back();
+    }
+    Pages released;
+    if (s_.heaps.destroy_heap(heap_, released) != 0) failed("a heap is not there", nullptr, 0);
+    s_.heaps_destroyed.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  char* alloc_in_heap(size_t size, bool zeroed) {
+    HeapCall call;
+    call.thread = cache_;
+    void* p = s_.heaps.alloc(heap_, size, kMinAlignment, zeroed, call);
+    if (call.bad.misuse != Misuse::kNone) failed("misuse in a heap", p, size);
+    return static_cast<char*>(p);
+  }
+
+  char* resize_to(const Block& block, size_t size) {
+    if (!block.in_heap) return static_cast<char*>(s_.a->realloc(cache_, block.p, size));
+    BadPointer bad;
+    void* p = s_.heaps.resize(block.p, size, bad);
+    if (bad.misuse != Misuse::kNone) failed("misuse in a heap", block.p, block.size);
+    return static_cast<char*>(p);
+  }
+
+  // As malloc/fork.cc does it for a process. Only this thread's blocks are whole in the child.
+  void fork_once() {
+    // The C library's locks, which only this thread's allocations between the two need.
+    fflush(stderr);
+    pid_t child;
+    {
+      std::lock_guard one_at_a_time(s_.fork_mutex);
+      Allocator& a = s_.a.allocator();
+      a.pause_reclaim();
+      a.lock_all();
+      child = fork();
+      if (child < 0) failed("fork", nullptr, 0);
+      if (child == 0) a.after_fork_in_child();
+      a.unlock_all();
+      if (!a.resume_reclaim(child == 0)) failed("memory is lost to a child", nullptr, 0);
+    }
+    if (child == 0) live_as_child();
+    s_.forks.fetch_add(1, std::memory_order_relaxed);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0)
+      if (errno != EINTR) failed("waitpid", nullptr, 0);
+    if (status != 0) failed("a child ended badly", nullptr, static_cast<size_t>(status));
+  }
+
+  [[noreturn]] void live_as_child() {
+    alarm(kChildSeconds);
+    if (s_.a.reclaimer().mode() != Reclaimer::Mode::kSwap) failed("a child cannot swap", nullptr, 0);
+    for (const Block& block : live_) check(block);
+    const bool again = ++generation_ < kMostGenerations && random_.below(2) == 0;
+    for (int i = 0; i < 200; ++i) step_in_child();
+    if (again) fork_once();
+    for (int i = 0; i < 200; ++i) step_in_child();
+    for (const Block& block : live_) check(block);
+    while (!live_.empty()) release(take_any());
+    _exit(0);
+  }
+
+  // The C library's own malloc may be used here: it takes care of its locks in a fork.
+  void step_in_child() {
+    const uint64_t what = random_.below(4);
+    if (what == 0 && live_bytes_ < s_.most_live)
+      allocate();
+    else if (what == 1 && !live_.empty())
+      rewrite();
+    else if (what == 2 && !live_.empty())
+      release(take_any());
+    else if (!live_.empty())
+      touch();
   }
 
   // Reads or changes one page.
@@ -227,7 +334,7 @@ class Worker {
     Block block = take_any();
     const size_t size = 1 + random_size(random_) + (random_.below(4) == 0 ? random_.below(1 << 20) : 0);
     if (block.sparse) return release(block);
-    char* p = static_cast<char*>(s_.a->realloc(cache_, block.p, size));
+    char* p = resize_to(block, size);
     if (p == nullptr) {
       s_.refused.fetch_add(1, std::memory_order_relaxed);
       return keep(std::move(block));
@@ -264,6 +371,8 @@ class Worker {
   Shared& s_;
   Random random_;
   ThreadCache* cache_ = nullptr;
+  HeapId heap_;
+  unsigned generation_ = 0;  // of forks
   std::vector<Block> live_;
   size_t live_bytes_ = 0;
 };
@@ -304,10 +413,12 @@ void sleep_ms(uint64_t ms) {
 void report(Shared& s) {
   const ReclaimStats r = s.a.reclaimer().stats();
   printf(
-      "limit_stress: %s: %llu operations, %llu refused, peak %llu of %llu pages, out %llu compressed %llu written, in "
+      "limit_stress: %s: %llu operations, %llu refused, %llu forks, %llu heaps, peak %llu of %llu pages, out %llu "
+      "compressed %llu written, in "
       "%llu and %llu, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages\n",
       s.regime.name, static_cast<unsigned long long>(s.operations.load()),
-      static_cast<unsigned long long>(s.refused.load()), static_cast<unsigned long long>(r.resident_peak.v),
+      static_cast<unsigned long long>(s.refused.load()), static_cast<unsigned long long>(s.forks.load()),
+      static_cast<unsigned long long>(s.heaps_destroyed.load()), static_cast<unsigned long long>(r.resident_peak.v),
       static_cast<unsigned long long>(r.limit.v), static_cast<unsigned long long>(r.zswpout),
       static_cast<unsigned long long>(r.pswpout), static_cast<unsigned long long>(r.zswpin),
       static_cast<unsigned long long>(r.pswpin), static_cast<unsigned long long>(r.pgfault_standby),
@@ -331,6 +442,7 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
     fprintf(stderr, "limit_stress: skipped: %s\n", why);
     return kSkipped;
   }
+  s.heaps.init(s.a.allocator());
   if (s.a.reclaimer().swap_problem() != nullptr) failed(s.a.reclaimer().swap_problem(), nullptr, 0);
   std::vector<std::unique_ptr<Worker>> workers;
   for (unsigned i = 0; i < threads; ++i) workers.push_back(std::make_unique<Worker>(s, i, arguments.seed));

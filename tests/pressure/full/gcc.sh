@@ -16,7 +16,7 @@ awk 'BEGIN {
     printf "  return sum + static_cast<long>(u.size());\n}\n"
   }
   print "int table(int x) { switch (x) {"
-  for (i = 0; i < 3000; ++i) printf "case %d: return x * %d + %d;\n", i * 3, i % 17 + 1, i
+  for (i = 0; i < 16000; ++i) printf "case %d: return x * %d + %d;\n", i * 3, i % 17 + 1, i
   print "} return 0; }"
 }' >"$room/unit.cc"
 # The driver, the compiler proper and the assembler each have the limit for themselves.
