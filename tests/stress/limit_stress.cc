@@ -1,8 +1,8 @@
 // limit_stress.cc: many threads on one private allocator under a limit of a third of their data. They allocate, resize
 // and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
-// runs of which they touch a part, and fork while the others go on (not under TSan, whose runtime does not survive it):
-// the child checks what its thread had, lives on with it for a while, and may fork again. One more thread changes the
-// limit, ticks and trims, and now and then holds all of them still to recount everything, also against the kernel.
+// runs of which they touch a part, and fork while the others go on (not under sanitizers, whose runtimes do not survive
+// it): the child checks what its thread had, lives on with it for a while, and may fork again. One more thread changes
+// the limit, ticks and trims, and now and then holds all of them still to recount everything, also against the kernel.
 // All content is checked whenever it is read, so that a page that comes back wrong is found.
 // It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
 //
@@ -40,6 +40,7 @@ constexpr size_t kCapacity = size_t{1} << 30;
 constexpr size_t kLongRun = Reclaimer::kWatchedRun * kPageSize;
 // The limit of the issue: what may be above the limit for a moment.
 constexpr size_t kTolerance = size_t{8} << 20;
+constexpr bool kForks = !kTsan && !kAsan;
 // Forks of forks.
 constexpr unsigned kMostGenerations = 3;
 // A child that takes longer is stuck, whoever else wants the processors.
@@ -149,7 +150,7 @@ class Worker {
       destroy_heap();
       make_heap();
     }
-    if (!kTsan && random_.below(1000) == 0) fork_once();
+    if (kForks && random_.below(1000) == 0) fork_once();
     const uint64_t what = random_.below(100);
     if (live_bytes_ < s_.most_live && (what < 30 || live_.empty()))
       allocate();
@@ -242,8 +243,6 @@ class Worker {
 
   // As malloc/fork.cc does it for a process. Only this thread's blocks are whole in the child.
   void fork_once() {
-    // The C library's locks, which only this thread's allocations between the two need.
-    fflush(stderr);
     pid_t child;
     {
       std::lock_guard one_at_a_time(s_.fork_mutex);
