@@ -5,12 +5,17 @@
  * may be freed by any thread, with weir_free, and with the program's own free where that is weir's.
  *
  * Invariants: what is charged to a heap are the pages of its slabs (16 to 128 KiB for objects of up to 16 KiB) and of
- * its large objects, exactly: from before they are taken until after they were given back. A limit therefore holds at
- * every moment, and an empty heap is charged nothing. An object stays in the heap that it was allocated in. A thread
- * that allocates in the same heap several times in a row keeps some free objects of up to 1 KiB of it at hand (at most
- * some hundred KiB); the heap pays for them, and they count as in use. They go back when the thread allocates in
- * another heap for a while, calls weir_trim, or ends. With WEIR_CONF=tcache=0 nothing is kept, and every second free is
- * found at once.
+ * its large objects, exactly: from before they are taken until after they were given back, whether they were touched or
+ * not. An empty heap is charged nothing. The limit of a heap is on the charged pages that are in memory: those that lie
+ * in compressed memory or a swap file do not count (what compressed pages take counts for the process). So where the
+ * process has a limit and pages can be swapped, a heap at its limit first loses what it does not use, then its cold
+ * pages go, and only when nothing can go do its allocations fail; everywhere else the limit is on all that is charged
+ * and holds at every moment. A touch brings pages back: others of the heap leave before that, but if none can, the
+ * touch is served all the same, and the heap is above its limit. An object stays in the heap that it was allocated in.
+ * A thread that allocates in the same heap several times in a row keeps some free objects of up to 1 KiB of it at hand
+ * (at most some hundred KiB); the heap pays for them, and they count as in use. They go back when the thread allocates
+ * in another heap for a while, calls weir_trim, or ends. With WEIR_CONF=tcache=0 nothing is kept, and every second free
+ * is found at once.
  *
  * A heap costs about 300 bytes, and 4 or 8 KiB more once it is used; there may be 65535.
  *
@@ -39,24 +44,62 @@ typedef struct weir_heap* weir_heap_t;
 /* The node of the thread that makes the heap. */
 #define WEIR_HEAP_ANY_NODE (-1)
 
+/* When memory runs out: the process has a limit, and 16 rounds of reclaim in a row freed nothing. Then somebody is
+ * chosen as by the kernel (oom_badness): the one with the most
+ *   points = pages in memory + pages swapped out + oom_score_adj * ((limit + swap file) / 1000)
+ * of all heaps and the program's other memory (adj 0; oom=fail or oom=abort); a heap with -1000 never is, one that
+ * holds nothing neither; of equals the one that was made last is. Who asks is chosen like everybody else, unless the
+ * option oom_kill_allocating_task is set. What it comes to is the chosen heap's policy; when that frees nothing, the
+ * next one is chosen for the same allocation, unless it is the chosen heap's own. A report in the kernel's layout goes
+ * to stderr (oom_dump_tasks), WEIR_EVENT_OOM to who wants to hear of it (weir/events.h).
+ *
+ * A heap with -1000 that has grown most since the last time that somebody was chosen leaks, as far as anybody can tell:
+ * rather than feed it with one heap after the other, its own allocations fail until it has given back an eighth of what
+ * it had then. A heap that is only at its own limit chooses nobody: its allocation fails. */
+enum weir_heap_oom {
+  /* Its allocations that need pages fail until it has given back an eighth of what it holds now. */
+  WEIR_HEAP_OOM_FAIL = 0,
+  /* It is emptied. Its handle is stale for everything but weir_heap_destroy, which must still be called: until then no
+   * address of it is used again, and touching one writes a line to stderr and raises SIGBUS (where pages cannot be
+   * swapped: SIGSEGV, without the line). Objects may still be freed. */
+  WEIR_HEAP_OOM_RELEASE = 1,
+  WEIR_HEAP_OOM_ABORT = 2, /* the process is aborted */
+};
+
+/* What on_oom returns. */
+enum weir_heap_answer {
+  WEIR_HEAP_MAY_GO = 0, /* the heap may be emptied; it is not if enough of it was freed meanwhile */
+  WEIR_HEAP_STAYS = 1,  /* it must not be: somebody else is chosen */
+};
+
 /* What a heap is made with. Begin with WEIR_HEAP_OPTIONS_INIT, which says nothing special. */
 typedef struct weir_heap_options {
-  size_t size;         /* of the structure as the program was compiled with it */
-  uint64_t soft_limit; /* bytes above which the heap should be reclaimed first; kept, and of no effect yet; 0: none */
+  size_t size; /* of the structure as the program was compiled with it */
+  /* Bytes in memory above which the heap loses pages before all others when its node is short of free pages (below the
+   * watermark low); of several, the one that is furthest above. 0: none. Of no effect where pages cannot be swapped. */
+  uint64_t soft_limit;
   uint64_t limit; /* most bytes, in whole pages of 4 KiB, rounded down; 0: none. Less than a slab: no object fits */
   int32_t node;   /* where all its memory is from, numbered as weir's nodes are; WEIR_HEAP_ANY_NODE */
-  int32_t oom_score_adj; /* -1000 to 1000; kept, and of no effect yet */
+  int32_t oom_score_adj; /* -1000 (never chosen) to 1000: how soon it is chosen when memory runs out, see below */
   uint32_t noswap;       /* 1: when the process has a limit, pages of this heap stay in memory all the same */
   uint32_t flags;        /* none is defined: 0 */
+  uint32_t oom_policy;   /* enum weir_heap_oom: what happens when it is chosen */
+  uint32_t reserved;     /* 0 */
+  /* With WEIR_HEAP_OOM_RELEASE, asked before the heap is emptied; NULL: nobody is. `wanted`: bytes that somebody needs.
+   * What it returns is one of enum weir_heap_answer. It runs in the thread whose allocation found no memory, within
+   * that allocation: it may only try to take locks that are also held while memory is allocated. It may free, and
+   * allocate from what is free and the reserve, without waiting. */
+  int (*on_oom)(weir_heap_t heap, size_t wanted, void* arg);
+  void* oom_arg;
 } weir_heap_options;
 
 #define WEIR_HEAP_OPTIONS_INIT \
-  { sizeof(weir_heap_options), 0, 0, WEIR_HEAP_ANY_NODE, 0, 0, 0 }
+  { sizeof(weir_heap_options), 0, 0, WEIR_HEAP_ANY_NODE, 0, 0, 0, WEIR_HEAP_OOM_FAIL, 0, NULL, NULL }
 
 /* What weir_heap_stats tells. */
 typedef struct weir_heap_info {
   char name[WEIR_HEAP_NAME];
-  uint64_t charged;        /* bytes of the pages that the heap has now; the limit is on these */
+  uint64_t charged;        /* bytes of the pages that the heap has now */
   uint64_t peak;           /* most that were ever charged */
   uint64_t limit;          /* bytes; 0: none */
   uint64_t soft_limit;     /* bytes; 0: none */
@@ -70,6 +113,9 @@ typedef struct weir_heap_info {
   int32_t oom_score_adj;
   uint32_t noswap;
   uint32_t flags;
+  uint64_t swapped; /* of charged: bytes in compressed memory or a swap file; the limit is on the others */
+  uint32_t oom_policy;
+  uint32_t capped; /* 1: the heap was chosen, or leaks, and its allocations that need pages fail */
 } weir_heap_info;
 
 /* Makes a heap. `name`: 1 to 63 bytes without control characters, that no other heap has now; NULL: one is made up
@@ -78,7 +124,8 @@ typedef struct weir_heap_info {
  * not all 0), ENOSPC (65535 heaps), ENOMEM. */
 WEIR_API weir_heap_t weir_heap_create(const char* name, const weir_heap_options* options);
 
-/* Gives a heap back with all that is in it, at once: the time it takes depends on the number of slabs and large
+/* Also of a heap that was emptied (WEIR_HEAP_OOM_RELEASE).
+ * Gives a heap back with all that is in it, at once: the time it takes depends on the number of slabs and large
  * objects, not on that of objects. Its handle is stale from the first moment on. The caller sees to it that nobody uses
  * its objects any more: freeing one afterwards is reported as misuse, or is undefined where the memory was given out
  * again. Returns 0 or EINVAL; errno is kept. */
@@ -117,8 +164,8 @@ WEIR_API int weir_heap_name(weir_heap_t heap, char* name, size_t size);
  * moment of the call; of several numbers not all are from the same moment. Returns 0 or EINVAL; errno is kept. */
 WEIR_API int weir_heap_stats(weir_heap_t heap, weir_heap_info* info, size_t size);
 
-/* Changes a limit to `bytes` (0: none). It may be less than what is charged: then allocations that need pages fail
- * until enough was freed. Returns 0 or EINVAL; errno is kept. */
+/* Changes a limit to `bytes` (0: none). It may be less than what is in memory: the next allocation that needs pages
+ * makes room for itself, or fails. Returns 0 or EINVAL; errno is kept. */
 WEIR_API int weir_heap_set_limit(weir_heap_t heap, uint64_t bytes);
 
 /* Changes the soft limit to `bytes` (0: none). Returns 0 or EINVAL; errno is kept. */

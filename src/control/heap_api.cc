@@ -6,6 +6,7 @@
 #include "heap/process_heaps.h"
 #include "malloc/decay.h"
 #include "malloc/misuse.h"
+#include "malloc/oom.h"
 #include "malloc/process.h"
 #include "weir/heap.h"
 
@@ -31,6 +32,28 @@ Result fail(int error, Result result) {
 // Of the first version. Later ones add fields behind it, which have their defaults for callers that do not know them.
 constexpr size_t kFirstOptions = offsetof(weir_heap_options, flags) + sizeof(uint32_t);
 
+bool read_policy(uint32_t given, weir::OomKill& policy) {
+  switch (given) {
+    case WEIR_HEAP_OOM_FAIL:
+      policy = weir::OomKill::kFail;
+      return true;
+    case WEIR_HEAP_OOM_RELEASE:
+      policy = weir::OomKill::kRelease;
+      return true;
+    case WEIR_HEAP_OOM_ABORT:
+      policy = weir::OomKill::kAbort;
+      return true;
+    default:
+      return false;
+  }
+}
+
+uint32_t number_of(weir::OomKill policy) {
+  return policy == weir::OomKill::kRelease ? WEIR_HEAP_OOM_RELEASE
+         : policy == weir::OomKill::kAbort ? WEIR_HEAP_OOM_ABORT
+                                           : WEIR_HEAP_OOM_FAIL;
+}
+
 // What a caller that was compiled with a later version has beyond ours must not have been asked for.
 int read_options(const weir_heap_options* given, weir::HeapSettings& settings) {
   if (given == nullptr) return 0;
@@ -41,9 +64,16 @@ int read_options(const weir_heap_options* given, weir::HeapSettings& settings) {
   for (size_t i = sizeof(options); i < size; ++i)
     if (bytes[i] != 0) return E2BIG;
   memcpy(&options, given, size < sizeof(options) ? size : sizeof(options));
-  if (options.noswap > 1) return EINVAL;
-  settings = {options.soft_limit,    options.limit,       options.node,
-              options.oom_score_adj, options.noswap != 0, options.flags};
+  if (options.noswap > 1 || options.reserved != 0 || !read_policy(options.oom_policy, settings.oom_policy))
+    return EINVAL;
+  settings.soft_limit = options.soft_limit;
+  settings.limit = options.limit;
+  settings.node = options.node;
+  settings.oom_score_adj = options.oom_score_adj;
+  settings.noswap = options.noswap != 0;
+  settings.flags = options.flags;
+  settings.on_oom = options.on_oom;
+  settings.oom_arg = options.oom_arg;
   return 0;
 }
 
@@ -52,8 +82,13 @@ void* alloc(weir_heap_t heap, size_t size, size_t alignment, bool zero) {
   if (heaps == nullptr) return fail<void*>(EINVAL, nullptr);
   weir::HeapCall call;
   call.thread = weir::process_thread_cache();
-  void* object = heaps->alloc(id_of(heap), size, alignment, zero, call);
-  weir::report_misuse(call.bad, "free");
+  void* object;
+  for (unsigned tries = 0;; ++tries) {
+    object = heaps->alloc(id_of(heap), size, alignment, zero, call);
+    weir::report_misuse(call.bad, "free");
+    if (object != nullptr || !call.no_memory || tries == weir::kMostOomTries) break;
+    if (!weir::oom_allocation_failed(size, id_of(heap).index())) break;
+  }
   if (call.due) weir::decay_poll_on_alloc();
   if (object == nullptr) errno = call.error;
   return object;
@@ -169,6 +204,9 @@ int weir_heap_stats(weir_heap_t heap, weir_heap_info* info, size_t size) {
     all.oom_score_adj = s.oom_score_adj;
     all.noswap = s.noswap;
     all.flags = s.flags;
+    all.swapped = weir::bytes_of(s.swapped);
+    all.oom_policy = number_of(s.oom_policy);
+    all.capped = s.capped;
     memcpy(info, &all, size < sizeof(all) ? size : sizeof(all));
     if (size > sizeof(all)) memset(reinterpret_cast<char*>(info) + sizeof(all), 0, size - sizeof(all));
     return 0;

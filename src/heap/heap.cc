@@ -29,13 +29,18 @@ void Heap::init(Allocator& allocator, Depot* depots, uint32_t index) {
   owner_.init(index);
 }
 
-void Heap::open(const HeapSettings& settings, NodeId node, const char* name, size_t length) {
+void Heap::open(const HeapSettings& settings, NodeId node, const char* name, size_t length, uint64_t serial) {
   node_.store(node.v, std::memory_order_relaxed);
   for_depots([&](Depot& d, size_t) { d.move_to(node); });
   owner_.reset(limit_pages(settings.limit), settings.noswap);
   set_soft_limit(settings.soft_limit);
   set_oom_score_adj(settings.oom_score_adj);
   flags_ = settings.flags;
+  oom_policy_ = settings.oom_policy;
+  on_oom = settings.on_oom;
+  oom_arg = settings.oom_arg;
+  held_at_last_kill = Pages(0);
+  serial_ = serial;
   limit_hits_.store(0, std::memory_order_relaxed);
   limit_failures_.store(0, std::memory_order_relaxed);
   memcpy(name_, name, length);
@@ -145,7 +150,8 @@ BadPointer Heap::bad(Misuse misuse, const void* object, size_t size_class) const
 BadPointer Heap::free_small(void* object, size_t size_class, bool& due) {
   if (!has_depot(size_class)) return bad(Misuse::kNotGivenOut, object, 0);
   Depot& d = depot(size_class);
-  if (clears()) {
+  // What was in an emptied heap is gone already.
+  if (clears() && is_open()) {
     const std::optional<FreeVerdict> verdict = d.check_owned(object);
     if (verdict == FreeVerdict::kOk) memset(object, 0, kSizeClasses[size_class].size);
   }
@@ -205,6 +211,7 @@ Heap::Got Heap::alloc_run(uint64_t generation, size_t size, size_t alignment, bo
     return got;
   }
   void* object = allocator_->object_of(run);
+  run.zone->own(run.head, length_of(run), owner_);
   if (owner_.noswap()) run.zone->keep(run.head, length_of(run));
   {
     LockGuard guard(mutex_);
@@ -249,6 +256,7 @@ Heap::Refusal Heap::grow_run(const RunView& run, Pages wanted) {
   if (!begin(extra)) return Refusal::kOverLimit;
   const Pages before = length_of(run);
   const bool grown = allocator_->extend_owned_run(run, wanted);
+  if (grown) run.zone->own(run.head + static_cast<Pfn>(before.v), extra, owner_);
   if (grown && owner_.noswap()) run.zone->keep(run.head + static_cast<Pfn>(before.v), extra);
   end_taking(extra, grown ? extra : Pages(0));
   return grown ? Refusal::kNone : Refusal::kNoMemory;
@@ -344,6 +352,23 @@ Pages Heap::release_all() {
   }
 }
 
+Pages Heap::soft_excess() const {
+  const uint64_t soft = soft_limit_.load(std::memory_order_relaxed), now = owner_.resident().v;
+  return soft != 0 && now > soft >> kPageShift ? Pages(now - (soft >> kPageShift)) : Pages(0);
+}
+
+Pages Heap::retire_all() {
+  Pages retired;
+  for_depots([&](Depot& d, size_t) { retired += d.retire_owned(); });
+  LockGuard guard(mutex_);
+  Zone& zone = allocator_->pages().zone(node());
+  for (Pfn head = first_run_; head != kNoPfn; head = links_of(zone, head).next) {
+    zone.retire(head, length_of({&zone, head}));
+    retired += length_of({&zone, head});
+  }
+  return retired;
+}
+
 HeapStats Heap::stats() {
   HeapStats s;
   s.limit = owner_.limit();
@@ -366,10 +391,27 @@ HeapStats Heap::stats() {
     s.object_bytes += bytes_of(Pages(run_pages_));
   }
   s.charged = owner_.charged();
+  s.swapped = owner_.swapped();
   s.peak = owner_.peak();
   s.limit_hits = limit_hits_.load(std::memory_order_relaxed);
   s.limit_failures = limit_failures_.load(std::memory_order_relaxed);
+  s.oom_policy = oom_policy_;
+  s.capped = owner_.is_capped();
   return s;
+}
+
+HeapCandidate Heap::candidate() const {
+  HeapCandidate c;
+  c.id = HeapId::of(owner_.index(), generation());
+  c.serial = serial_;
+  c.pages = owner_.resident();
+  c.swapped = owner_.swapped();
+  c.oom_score_adj = oom_score_adj_.load(std::memory_order_relaxed);
+  c.kill = oom_policy_;
+  c.capped = owner_.is_capped();
+  c.held_at_last_kill = held_at_last_kill;
+  memcpy(c.name, name_, sizeof(c.name));
+  return c;
 }
 
 // Runs that are being resized may be longer or shorter by what is on the way.
@@ -398,6 +440,7 @@ const char* Heap::verify(Pages& slab_pages) {
   });
   if (wrong == nullptr) wrong = verify_runs();
   if (wrong != nullptr) return wrong;
+  if (owner_.swapped() + owner_.standby() > owner_.charged()) return "a heap has more pages away than it has";
   if (owner_.charged().v != own.v + run_pages_ + moving_pages_) return "a heap's charged pages differ from what it has";
   slab_pages += own;
   return nullptr;
@@ -416,6 +459,9 @@ void Heap::unlock_depots() {
 void Heap::after_fork_in_child() {
   owner_.uncharge(Pages(moving_pages_));
   moving_pages_ = 0;
+  // Counted again when reclaim settles what was in transition.
+  owner_.forget_away();
+  is_being_emptied.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace weir

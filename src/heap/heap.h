@@ -14,6 +14,8 @@
 #include "malloc/allocator.h"
 #include "malloc/depot.h"
 #include "malloc/page_owner.h"
+#include "oom/victim.h"
+#include "weir/heap.h"
 
 namespace weir {
 
@@ -25,11 +27,15 @@ struct HeapSettings {
   int32_t oom_score_adj = 0;
   bool noswap = false;
   uint32_t flags = 0;
+  OomKill oom_policy = OomKill::kFail;  // kFail, kRelease or kAbort
+  decltype(weir_heap_options::on_oom) on_oom = nullptr;
+  void* oom_arg = nullptr;
 };
 
 // What a heap holds. The pages are counted exactly; the rest is right when nobody allocates or frees meanwhile.
 struct HeapStats {
   Pages charged{}, peak{};
+  Pages swapped{};     // of charged: in compressed memory or a file; the limit is on the others
   uint64_t limit = 0;  // pages; PageOwner::kNoLimit
   uint64_t soft_limit = 0;
   NodeId node{};
@@ -40,6 +46,20 @@ struct HeapStats {
   uint64_t objects = 0, object_bytes = 0;  // in use, with what their classes and pages add
   uint64_t limit_hits = 0;                 // allocations that the limit did not allow at once
   uint64_t limit_failures = 0;             // of these, those that failed
+  OomKill oom_policy = OomKill::kFail;
+  bool capped = false;
+};
+
+// What the OOM policy knows of a heap.
+struct HeapCandidate {
+  HeapId id;
+  uint64_t serial = 0;  // in the order of creation
+  Pages pages{}, swapped{};
+  int32_t oom_score_adj = 0;
+  OomKill kill = OomKill::kFail;
+  bool capped = false;
+  Pages held_at_last_kill{};
+  char name[WEIR_HEAP_NAME] = {};
 };
 
 class Heap {
@@ -60,7 +80,7 @@ class Heap {
   void init(Allocator& allocator, Depot* depots, uint32_t index);
 
   // -- with the registry's lock
-  void open(const HeapSettings& settings, NodeId node, const char* name, size_t length);
+  void open(const HeapSettings& settings, NodeId node, const char* name, size_t length, uint64_t serial);
   // From here on nobody gets anything of it any more; release_all then gives up what it holds, without that lock.
   void close() { owner_.next_generation(); }
   void set_limit(uint64_t bytes);
@@ -96,6 +116,8 @@ class Heap {
   void add_free_objects(uint64_t* by_class) const;
   // After close: gives up everything. Returns the pages that were charged.
   Pages release_all();
+  // After close: drops all that is in it. Its addresses stay its own until they are freed, or release_all.
+  Pages retire_all();
 
   // -- looking
   PageOwner& owner() { return owner_; }
@@ -104,6 +126,9 @@ class Heap {
   NodeId node() const { return NodeId(node_.load(std::memory_order_relaxed)); }
   const char* name() const { return name_; }
   HeapStats stats();
+  // Pages in memory above the soft limit; 0 without one.
+  Pages soft_excess() const;
+  HeapCandidate candidate() const;
   void note_limit_hit() { limit_hits_.fetch_add(1, std::memory_order_relaxed); }
   void note_limit_failure() { limit_failures_.fetch_add(1, std::memory_order_relaxed); }
   // With all locks held.
@@ -115,6 +140,13 @@ class Heap {
   void lock_depots() WEIR_NO_TSA;
   void unlock_depots() WEIR_NO_TSA;
   void after_fork_in_child() WEIR_NO_TSA;
+
+  // -- of the OOM policy, with the registry's lock
+  Pages held_at_last_kill{};
+  uint64_t emptied_generation = 0;  // of the heap that was emptied here, and is to be destroyed; 0: none was
+  std::atomic<bool> is_being_emptied{false};
+  decltype(weir_heap_options::on_oom) on_oom = nullptr;
+  void* oom_arg = nullptr;
 
   // -- links of the registry
   uint32_t next_named = 0;  // the next heap in the hash chain of the name
@@ -152,6 +184,8 @@ class Heap {
   std::atomic<int32_t> oom_score_adj_{0};
   std::atomic<uint64_t> soft_limit_{0};
   uint32_t flags_ = 0;
+  OomKill oom_policy_ = OomKill::kFail;
+  uint64_t serial_ = 0;
   Mutex mutex_;
   Pfn first_run_ WEIR_GUARDED_BY(mutex_) = kNoPfn;
   uint64_t nr_runs_ WEIR_GUARDED_BY(mutex_) = 0;

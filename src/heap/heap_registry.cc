@@ -7,6 +7,7 @@
 
 #include "base/print.h"
 #include "os/proc.h"
+#include "os/service_thread.h"
 #include "os/thread.h"
 #include "os/vm.h"
 
@@ -41,6 +42,13 @@ BadPointer drop_cache(HeapCache& cache) {
   return bad;
 }
 
+// Waking kswapd costs as much as some pages do: it takes a little more than is wanted, but no large part of the heap.
+Pages batch_of(const PageOwner& owner, Pages wanted) {
+  constexpr uint64_t kMost = 512, kShare = 32;
+  const uint64_t part = owner.limit() / kShare;
+  return wanted + Pages(part < kMost ? part : kMost);
+}
+
 bool is_score(int64_t adj) {
   return adj >= HeapRegistry::kLeastAdj && adj <= HeapRegistry::kMostAdj;
 }
@@ -50,6 +58,8 @@ bool is_score(int64_t adj) {
 void HeapRegistry::init(Allocator& allocator) {
   allocator_ = &allocator;
   hooks_ = hooks();
+  owners_ = owners();
+  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->set_owners(owners_);
   allocator.set_heaps(&hooks_);
 }
 
@@ -87,6 +97,7 @@ HeapHooks HeapRegistry::hooks() {
       if (heap.node() == node) heap.add_free_objects(by_class);
     });
   };
+  h.out_of_memory = [](void* self, OomAsk& ask) { return static_cast<HeapRegistry*>(self)->out_of_memory(ask); };
   h.lock = [](void* self) { static_cast<HeapRegistry*>(self)->lock(); };
   h.unlock = [](void* self) { static_cast<HeapRegistry*>(self)->unlock(); };
   h.verify = [](void* self, NodeId node, Pages& slab_pages) {
@@ -94,8 +105,34 @@ HeapHooks HeapRegistry::hooks() {
   };
   h.after_fork_in_child = [](void* self) {
     static_cast<HeapRegistry*>(self)->for_places([](Heap& heap) { heap.after_fork_in_child(); });
+    static_cast<HeapRegistry*>(self)->oom_.after_fork_in_child();
   };
   return h;
+}
+
+PageOwners HeapRegistry::owners() {
+  PageOwners o;
+  o.self = this;
+  o.find = [](void* self, uint32_t index) -> PageOwner& {
+    return static_cast<HeapRegistry*>(self)->at(index)->owner();
+  };
+  o.name = [](void* self, uint32_t index) { return static_cast<HeapRegistry*>(self)->at(index)->name(); };
+  o.most_over_soft_limit = [](void* self, NodeId node, Pages& excess) {
+    return static_cast<HeapRegistry*>(self)->most_over_soft_limit(node, excess);
+  };
+  return o;
+}
+
+PageOwner* HeapRegistry::most_over_soft_limit(NodeId node, Pages& excess) const {
+  PageOwner* most = nullptr;
+  if (!has_soft_limits_.load(std::memory_order_relaxed)) return most;
+  excess = Pages(0);
+  for_places([&](Heap& heap) {
+    if (!heap.is_open() || heap.node() != node || heap.soft_excess() <= excess) return;
+    excess = heap.soft_excess();
+    most = &heap.owner();
+  });
+  return most;
 }
 
 // -- places
@@ -108,12 +145,6 @@ Heap* HeapRegistry::at(uint32_t index) const {
 Heap* HeapRegistry::find_open(HeapId id) const {
   Heap* heap = at(id.index());
   return heap != nullptr && id.generation() % 2 != 0 && heap->generation() == id.generation() ? heap : nullptr;
-}
-
-template <class Visit>
-void HeapRegistry::for_places(Visit visit) const {
-  const uint32_t end = nr_places_.load(std::memory_order_acquire);
-  for (uint32_t i = 1; i <= end; ++i) visit(*at(i));
 }
 
 Heap* HeapRegistry::add_place() {
@@ -203,7 +234,8 @@ int HeapRegistry::create(const char* name, const HeapSettings& settings, HeapId&
   if (nr_heaps_ == kMostHeaps) return ENOSPC;
   Heap* heap = take_place();
   if (heap == nullptr) return ENOMEM;
-  heap->open(settings, node, buffer, length);
+  if (settings.soft_limit != 0) has_soft_limits_.store(true, std::memory_order_relaxed);
+  heap->open(settings, node, buffer, length, ++nr_ever_);
   add_name(*heap);
   ++nr_heaps_;
   id = HeapId::of(heap->owner().index(), heap->generation());
@@ -215,10 +247,15 @@ int HeapRegistry::destroy_heap(HeapId id, Pages& released) {
   {
     LockGuard guard(mutex_);
     heap = find_open(id);
-    if (heap == nullptr) return EINVAL;
-    heap->close();
-    remove_name(*heap);
+    if (heap != nullptr) {
+      heap->close();
+      remove_name(*heap);
+    } else {
+      heap = take_emptied(id);
+      if (heap == nullptr) return EINVAL;
+    }
   }
+  while (heap->is_being_emptied.load(std::memory_order_acquire)) os::yield();
   // The place belongs to nobody now. Who is in the middle of allocating there is told so, or what it took is given
   // back.
   released = heap->release_all();
@@ -267,6 +304,7 @@ int HeapRegistry::set_limit(HeapId id, uint64_t bytes) {
 int HeapRegistry::set_soft_limit(HeapId id, uint64_t bytes) {
   LockGuard guard(mutex_);
   Heap* heap = find_open(id);
+  if (bytes != 0) has_soft_limits_.store(true, std::memory_order_relaxed);
   if (heap != nullptr) heap->set_soft_limit(bytes);
   return heap != nullptr ? 0 : EINVAL;
 }
@@ -321,6 +359,7 @@ Heap::Got HeapRegistry::alloc_once(Heap& heap, HeapId id, size_t size, size_t al
 
 void* HeapRegistry::alloc(HeapId id, size_t size, size_t alignment, bool zero, HeapCall& call) {
   call.error = EINVAL;
+  call.no_memory = false;
   Heap* heap = find_open(id);
   if (heap == nullptr) return nullptr;
   call.error = ENOMEM;
@@ -330,6 +369,7 @@ void* HeapRegistry::alloc(HeapId id, size_t size, size_t alignment, bool zero, H
     call.due |= got.due;
     if (got.refusal == Heap::Refusal::kNone) return got.object;
     if (got.refusal == Heap::Refusal::kStale) call.error = EINVAL;
+    call.no_memory = got.refusal == Heap::Refusal::kNoMemory;
     if (got.refusal != Heap::Refusal::kOverLimit) return nullptr;
     if (tries == 0) {
       heap->note_limit_hit();
@@ -343,12 +383,25 @@ void* HeapRegistry::alloc(HeapId id, size_t size, size_t alignment, bool zero, H
   return nullptr;
 }
 
-// What is done when a heap is at its limit, before its allocations fail: what it holds and does not use goes back. This
-// is where shrinkers of the heap, reclaim within it and the OOM policy have their place, in that order. Whether so many
-// pages can be charged now.
+// What is done when a heap is at its limit, before its allocations fail: what it holds and does not use goes back; then
+// reclaim within it. Whether so many pages can be charged now.
 bool HeapRegistry::make_room(Heap& heap, Pages pages) {
   heap.trim();
-  return heap.owner().has_room(pages);
+  return heap.owner().has_room(pages) || reclaim_within(heap, pages);
+}
+
+// Its cold pages leave memory (kernel: mm/memcontrol.c, try_charge_memcg, which tries as often).
+bool HeapRegistry::reclaim_within(Heap& heap, Pages pages) {
+  PageOwner& owner = heap.owner();
+  Reclaimer* reclaimer = allocator_->reclaimer();
+  if (pages.v > owner.limit() || owner.is_capped()) return false;
+  for (unsigned tries = 0; tries < kMostTries; ++tries) {
+    const Pages freed =
+        reclaimer != nullptr ? reclaimer->reclaim_owner(heap.node(), owner, batch_of(owner, pages)) : Pages(0);
+    if (owner.has_room(pages)) return true;
+    if (freed.v == 0) break;
+  }
+  return false;
 }
 
 void* HeapRegistry::move_object(Heap& heap, void* object, size_t now, size_t size, BadPointer& bad) {

@@ -16,6 +16,7 @@
 #include "heap/heap.h"
 #include "heap/heap_cache.h"
 #include "heap/heap_id.h"
+#include "heap/oom_killer.h"
 
 namespace weir {
 
@@ -23,6 +24,7 @@ namespace weir {
 struct HeapCall {
   ThreadCache* thread = nullptr;  // the calling thread's; null: it has none
   int error = 0;                  // EINVAL (no such heap) or ENOMEM
+  bool no_memory = false;         // with ENOMEM: the process has none; the heap's own limit would allow it
   bool due = false;               // see HeapHooks
   BadPointer bad;                 // a mistake that has come to light
 };
@@ -31,7 +33,7 @@ class HeapRegistry {
  public:
   static constexpr uint32_t kMostHeaps = (1u << HeapId::kIndexBits) - 1;
 
-  HeapRegistry() : mutex_(LockRank::kHeaps) {}
+  HeapRegistry() : mutex_(LockRank::kHeaps), oom_(*this) {}
   // From now on the allocator knows the heaps. It must not go away before them.
   void init(Allocator& allocator);
   // Unmaps everything; for tests, whose allocator is gone already.
@@ -64,6 +66,22 @@ class HeapRegistry {
 
   static constexpr int kLeastAdj = -1000, kMostAdj = 1000;  // as in the kernel (OOM_SCORE_ADJ_MIN, _MAX)
 
+  // -- when memory runs out (heap_oom.cc)
+  OomVerdict out_of_memory(OomAsk& ask) { return oom_.out_of_memory(ask); }
+  // The heaps that there are, in no order; returns how many.
+  uint32_t candidates(HeapCandidate* out, uint32_t most);
+  uint32_t nr_places() const { return nr_places_.load(std::memory_order_acquire); }
+  // What the owner of a heap says to its being emptied.
+  enum class Answer : uint8_t { kMayGo, kStays, kFreed };
+  Answer ask_owner(HeapId id, Pages wanted);
+  // Drops all that is in a heap; what is left of it is for destroy_heap. Returns the pages.
+  Pages empty_heap(HeapId id);
+  // It gets no more than that until it has given an eighth of it back.
+  void cap(HeapId id, Pages most);
+  void note_kill(HeapId id, Pages held);
+  // Whose callbacks never wait for memory; null: nobody knows.
+  void set_shrinkers(Shrinkers& shrinkers) { shrinkers_ = &shrinkers; }
+
   // What the thread keeps of a heap goes back there. Null: nothing.
   BadPointer give_up_cache(ThreadCache* thread);
 
@@ -82,6 +100,7 @@ class HeapRegistry {
   // Null when there is no place of that index yet.
   Heap* at(uint32_t index) const;
   Heap* find_open(HeapId id) const;
+  Heap* take_emptied(HeapId id) WEIR_REQUIRES(mutex_);
   Heap* add_place() WEIR_REQUIRES(mutex_);
   Heap* take_place() WEIR_REQUIRES(mutex_);
   HeapId find_locked(std::string_view name) const WEIR_REQUIRES(mutex_);
@@ -103,19 +122,33 @@ class HeapRegistry {
   template <class Visit>
   void for_places(Visit visit) const;
   HeapHooks hooks();
+  PageOwners owners();
+  PageOwner* most_over_soft_limit(NodeId node, Pages& excess) const;
+  bool reclaim_within(Heap& heap, Pages pages);
 
   Allocator* allocator_ = nullptr;
+  Shrinkers* shrinkers_ = nullptr;
   HeapHooks hooks_;
+  PageOwners owners_;
   Mutex mutex_;
   uint32_t first_free_ WEIR_GUARDED_BY(mutex_) = 0;
   uint32_t nr_heaps_ WEIR_GUARDED_BY(mutex_) = 0;
   uint64_t nr_made_up_ WEIR_GUARDED_BY(mutex_) = 0;
+  uint64_t nr_ever_ WEIR_GUARDED_BY(mutex_) = 0;
+  OomKiller oom_;
   std::atomic<uint32_t> nr_places_{0};  // indexes 1 and on; grows only
+  std::atomic<bool> has_soft_limits_{false};
   // free_bytes as it was then.
   std::atomic<uint64_t> counted_at_ms_{0};
   std::atomic<size_t> counted_bytes_{0};
   std::atomic<Chunk*> chunks_[kChunks] = {};
   uint16_t buckets_[kBuckets] WEIR_GUARDED_BY(mutex_) = {};
 };
+
+template <class Visit>
+void HeapRegistry::for_places(Visit visit) const {
+  const uint32_t end = nr_places_.load(std::memory_order_acquire);
+  for (uint32_t i = 1; i <= end; ++i) visit(*at(i));
+}
 
 }  // namespace weir

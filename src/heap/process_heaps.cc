@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "malloc/callbacks.h"
 #include "malloc/process.h"
 #include "os/vm.h"
 
@@ -26,6 +27,7 @@ HeapRegistry* process_make_heaps() {
   if (memory == nullptr) return nullptr;
   HeapRegistry* made = new (memory) HeapRegistry();
   made->init(process_allocator());
+  made->set_shrinkers(process_shrinkers());
   registry.store(made, std::memory_order_release);
   return made;
 }

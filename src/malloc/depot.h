@@ -87,6 +87,8 @@ class alignas(128) Depot {
   [[nodiscard]] std::optional<FreeVerdict> check_owned(const void* object);
   // Gives up all slabs with all that is in them, for an owner that is gone; `clear`: their content is dropped first.
   Pages release_owned(bool clear);
+  // Drops what is in all slabs, of an owner that is gone; touching it is an error until it is free.
+  Pages retire_owned();
   // From now on slabs are taken on that node. There are none now.
   void move_to(NodeId node);
 

@@ -35,7 +35,9 @@ Depot::Take Depot::add_owned_slab() {
   const Pages pages = pages_of(Order(kSizeClasses[size_class_].slab_order));
   if (!owner_->charge(pages)) return Take::kOverLimit;
   if (add_slab()) {
-    if (owner_->noswap()) zone().keep(zone().pfn_of(view(first_).memory), pages);
+    const Pfn first = zone().pfn_of(view(first_).memory);
+    zone().own(first, pages, *owner_);
+    if (owner_->noswap()) zone().keep(first, pages);
     return Take::kTaken;
   }
   owner_->uncharge(pages);
@@ -120,6 +122,21 @@ Pages Depot::release_owned(bool clear) {
     released += pages;
   }
   return released;
+}
+
+Pages Depot::retire_owned() {
+  Pages retired;
+  LockGuard guard(mutex_);
+  for (const UnitIndex list : {first_, full_}) {
+    for (UnitIndex unit = list; unit != kNoUnit; unit = view(unit).desc.next) {
+      SlabView slab = view(unit);
+      const Pages pages = pages_of(Order(slab.size_class().slab_order));
+      zone().retire(zone().pfn_of(slab.memory), pages);
+      slab.desc.touched = 0;
+      retired += pages;
+    }
+  }
+  return retired;
 }
 
 void Depot::move_to(NodeId node) {

@@ -8,6 +8,7 @@
 
 #include "malloc/page_owner.h"
 #include "malloc/thread_cache.h"
+#include "oom/ask.h"
 
 namespace weir {
 
@@ -42,6 +43,8 @@ struct HeapHooks {
   size_t (*free_bytes)(void* self) = nullptr;
   // Adds the free objects in slabs on a node, by size class.
   void (*add_free_objects)(void* self, NodeId node, uint64_t* by_class) = nullptr;
+  // Nothing could be reclaimed for an allocation: somebody is chosen to lose memory. With no lock held.
+  OomVerdict (*out_of_memory)(void* self, OomAsk& ask) = nullptr;
   // Takes and gives back all locks, before those of depots and zones; with them held:
   void (*lock)(void* self) = nullptr;
   void (*unlock)(void* self) = nullptr;

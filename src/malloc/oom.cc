@@ -30,13 +30,22 @@ bool could_be_had(Reclaimer& reclaimer, size_t size) {
   return reclaimer.mode() != Reclaimer::Mode::kSwap || pages_of(size).v < Reclaimer::kWatchedRun;
 }
 
+bool decided(bool heap_loses) {
+  process_allocator().reclaimer()->note_oom();
+  return process_allocator().options().oom_dump_tasks && (heap_loses || may_report());
+}
+
 void write_line(void*, std::string_view line) {
   port::write_all(2, line.data(), line.size());
 }
 
-void report(Reclaimer& reclaimer, size_t size, OomPolicy policy) {
+// The process with all that it holds, and what it may hold.
+OomAsk make_ask(Reclaimer& reclaimer, size_t size, uint32_t heap) {
   const ReclaimStats stats = reclaimer.stats();
-  OomCandidate self;
+  const Options& options = process_allocator().options();
+  OomAsk ask;
+  ask.owner = heap;
+  OomCandidate& self = ask.process;
   self.id = self.process = static_cast<uint64_t>(os::process_id());
   self.user = os::user_id();
   self.name = os::program_name();
@@ -46,31 +55,44 @@ void report(Reclaimer& reclaimer, size_t size, OomPolicy policy) {
     self.pages += node->zone().used();
     self.swapped += Pages(node->swapped_pages());
   }
-  self.kill = policy == OomPolicy::kAbort ? OomKill::kAbort : OomKill::kFail;
-  OomContext context;
-  context.asking = self.name;
-  context.asking_index = 0;
-  context.wanted = pages_of(size);
-  context.limit = stats.limit;
-  context.used = self.pages;
-  context.swap_total = stats.swap_total;
-  context.swap_used = stats.swap_used;
-  const OomDecision decision = select_victim({&self, 1}, 0, stats.limit + stats.swap_total, false, {});
-  report_oom(context, {&self, 1}, decision, {write_line, nullptr});
+  self.kill = options.oom == OomPolicy::kAbort ? OomKill::kAbort : OomKill::kFail;
+  ask.context.asking = self.name;
+  ask.context.asking_index = 0;
+  ask.context.wanted = pages_of(size);
+  ask.context.limit = stats.limit;
+  ask.context.used = self.pages;
+  ask.context.swap_total = stats.swap_total;
+  ask.context.swap_used = stats.swap_used;
+  ask.kill_allocating = options.oom_kill_allocating_task;
+  ask.decided = decided;
+  ask.sink = {write_line, nullptr};
+  return ask;
+}
+
+// There are no heaps: nobody but the program can be chosen.
+OomVerdict choose_program(const OomAsk& ask) {
+  const std::span<const OomCandidate> self{&ask.process, 1};
+  const OomDecision decision = select_victim(self, 0, ask.context.limit + ask.context.swap_total, false, {});
+  if (ask.decided(false)) report_oom(ask.context, self, decision, ask.sink);
+  return OomVerdict::kFail;
 }
 
 }  // namespace
 
-void oom_allocation_failed(size_t size) {
+bool oom_allocation_failed(size_t size, uint32_t heap) {
   Reclaimer* reclaimer = process_started() ? process_allocator().reclaimer() : nullptr;
-  if (reclaimer == nullptr || reclaimer->is_lifted() || !could_be_had(*reclaimer, size)) return;
+  if (reclaimer == nullptr || reclaimer->is_lifted() || !could_be_had(*reclaimer, size)) return false;
   // Who frees memory is refused it rather than made to wait.
-  if (process_shrinkers().is_inside()) return;
-  reclaimer->note_oom();
-  const Options& options = process_allocator().options();
-  const OomPolicy policy = options.oom;
-  if (options.oom_dump_tasks && may_report()) report(*reclaimer, size, policy);
-  if (policy == OomPolicy::kAbort) port::abort_process();
+  if (process_shrinkers().is_inside()) return false;
+  OomAsk ask = make_ask(*reclaimer, size, heap);
+  const HeapHooks* heaps = process_allocator().heaps();
+  const OomVerdict verdict = heaps != nullptr ? heaps->out_of_memory(heaps->self, ask) : choose_program(ask);
+  if (verdict == OomVerdict::kTryAgain) return true;
+  // The program's own failure ends it where that is wished; a heap's is the heap's.
+  const bool ends = heap == 0 && process_allocator().options().oom == OomPolicy::kAbort;
+  if (verdict == OomVerdict::kAbort || ends) port::abort_process();
+  reclaimer->open_reserve();
+  return false;
 }
 
 }  // namespace weir

@@ -119,10 +119,14 @@ void* no_memory() {
   return nullptr;
 }
 
-void* or_enomem(void* p, size_t size) {
-  if (__builtin_expect(p != nullptr, 1)) return p;
-  oom_allocation_failed(size);
-  return no_memory();
+// What attempt() returns; when that is nothing, the OOM policy may make it worth another one.
+template <class Attempt>
+void* or_enomem(size_t size, Attempt attempt) {
+  for (unsigned tries = 0;; ++tries) {
+    void* p = attempt();
+    if (__builtin_expect(p != nullptr, 1)) return p;
+    if (tries == kMostOomTries || !oom_allocation_failed(size)) return no_memory();
+  }
 }
 
 // Memory that is not zeroed, errno unchanged.
@@ -166,7 +170,7 @@ void* copy_to_new(void* p, size_t now, size_t size) {
 }  // namespace
 
 void* malloc_slow(size_t size, const void* caller) {
-  void* p = or_enomem(allocate(size), size);
+  void* p = or_enomem(size, [size] { return allocate(size); });
   decay_poll_on_alloc();
   callbacks_poll(caller);
   return p;
@@ -272,7 +276,7 @@ void* process_calloc(size_t count, size_t size) {
   if (bytes > kMaxSmallSize) {
     ThreadCache* own = own_cache();
     if (!started.load(std::memory_order_relaxed)) return no_memory();
-    return or_enomem(allocator.alloc_large(own, bytes, kPageSize, true), bytes);
+    return or_enomem(bytes, [=] { return allocator.alloc_large(own, bytes, kPageSize, true); });
   }
   void* p = process_malloc(bytes);
   return p == nullptr ? nullptr : memset(p, 0, bytes);
@@ -308,10 +312,10 @@ void* process_memalign(size_t alignment, size_t size) {
   ThreadCache* own = own_cache();
   if (!started.load(std::memory_order_relaxed)) return no_memory();
   const size_t size_class = class_of_aligned(size, alignment);
-  if (size_class == 0) return or_enomem(allocator.alloc_large(own, size, alignment, false), size);
+  if (size_class == 0) return or_enomem(size, [=] { return allocator.alloc_large(own, size, alignment, false); });
   if (own != nullptr)
     if (void* object = cache_pop(own, size_class)) return object;
-  return or_enomem(allocator.alloc_slow(own, size_class), size);
+  return or_enomem(size, [=] { return allocator.alloc_slow(own, size_class); });
 }
 
 size_t process_usable_size(const void* p) {

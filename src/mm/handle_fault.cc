@@ -105,7 +105,7 @@ void fill_standby(const Fault& f) {
 // populated at once; others only as far as the program goes through them in sequence.
 uint64_t claim_empty(const Fault& f) {
   const uint64_t empty = f.cluster.allocated.load() & ~f.cluster.standby.load() & ~f.cluster.swapped.load() &
-                         ~f.cluster.busy.load() & ~f.node.clean(f.c);
+                         ~f.cluster.busy.load() & ~f.node.clean(f.c) & ~f.node.retired(f.c);
   const uint64_t counted = f.node.zone().resident_mask(f.c);
   Workbench::Stream& stream = stream_of(f);
   const unsigned window = window_of(f, stream, kClusterPages);
@@ -196,6 +196,15 @@ void poison(const Fault& f, uint64_t claimed) {
   f.node.release(f.c, claimed);
 }
 
+// The page belonged to a heap that was emptied when memory ran out.
+void refuse_retired(const Fault& f) {
+  f.reclaimer.report_retired_page(f.node, f.pfn);
+  const int uffd = f.node.uffd_of(f.c);
+  if (os::uffd_poison(uffd, f.address(), kPageSize) < 0) static_cast<void>(os::vm_protect_none(f.address(), kPageSize));
+  os::uffd_wake(uffd, f.address(), kPageSize);
+  f.node.release(f.c, f.bit);
+}
+
 // Which of the pages that come back keep their copies: the first one unless it is being written, or is one of those
 // that are touched all the time and will be written sooner or later; what is read ahead always.
 uint64_t copies_to_keep(const Fault& f, uint64_t pages, bool active) {
@@ -253,6 +262,7 @@ void swap_in(const Fault& f) {
   // As in the kernel, waiting for what was here before is a stall.
   Stall stall(f.reclaimer, f.bench);
   // First, because reclaim uses the bench too.
+  f.reclaimer.make_room_in_owner(f.node, f.pfn, Pages(wanted), f.bench);
   f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
   // Other faults are not held up by a disk.
   if (first.kind() == SwapEntry::Kind::kFile && !f.bench.alone &&
@@ -281,6 +291,7 @@ void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch,
   if ((f.cluster.standby.load() & f.bit) != 0) return fill_standby(f);
   if ((f.cluster.swapped.load() & f.bit) != 0) return swap_in(f);
   if (touch == Touch::kProtected) return write_clean(f);
+  if (__builtin_expect((node.retired(f.c) & f.bit) != 0, 0)) return refuse_retired(f);
   fill_zero(f);
 }
 

@@ -88,13 +88,13 @@ std::string_view why(OomReason reason) {
   return "";
 }
 
-std::string_view what_happens(OomAction action, OomKill kill) {
-  if (action == OomAction::kWait) return "Waiting for process ";
+std::string_view what_happens(OomAction action, OomKill kill, bool heap) {
+  if (action == OomAction::kWait) return heap ? "Waiting for heap " : "Waiting for process ";
   switch (kill) {
     case OomKill::kFail:
-      return "Failed an allocation of process ";
+      return heap ? "Fails allocations of heap " : "Failed an allocation of process ";
     case OomKill::kAbort:
-      return "Aborted process ";
+      return heap ? "Aborted for heap " : "Aborted process ";
     case OomKill::kRelease:
       return "Emptied heap ";
     case OomKill::kSignal:
@@ -109,7 +109,7 @@ void add_victim(Report& report, const OomCandidate& victim, const OomDecision& d
   line.text("oom-kill:constraint=CONSTRAINT_MEMCG,task=");
   add_name(line, victim.name).text(",pid=").dec(victim.id).text(",uid=").dec(victim.user);
   report.end(line.text(",points=").sdec(decision.points));
-  line.text("Out of memory: ").text(what_happens(decision.action, victim.kill));
+  line.text("Out of memory: ").text(what_happens(decision.action, victim.kill, victim.is_heap));
   add_name(line.dec(victim.id).text(" ("), victim.name).text(")");
   add_kb(line, " total-vm:", victim.pages + victim.swapped);
   add_kb(line, ", anon-rss:", victim.pages);

@@ -34,6 +34,7 @@ struct OomCandidate {
   uint64_t process = 0;   // that it belongs to
   uint32_t user = 0;      //
   std::string_view name;  //
+  bool is_heap = false;   // else a process, or what it has in no heap
   Pages pages{};          // in memory now
   Pages swapped{};        // in compressed memory and the swap file
   int oom_score_adj = 0;  // -1000 (exempt) to 1000
@@ -63,8 +64,8 @@ struct OomDecision {
   OomReason reason = OomReason::kNobody;
   size_t victim = kNone;  // index of the candidate; kNone with kFail
   int64_t points = 0;     // of the victim
-  // An exempt candidate that has grown most since the last kill; kNone: there is none. As long as it holds more than
-  // it did then, its own allocations are to fail: what a victim gives back would only go into it.
+  // An exempt candidate that has grown most since the last kill; kNone: there is none. Its own allocations are to fail
+  // until it gave something back: what a victim gives back would only go into it.
   size_t leaking = kNone;
 };
 

@@ -467,6 +467,12 @@ bool Zone::drop_pages(Pfn first, Pages count) {
   return true;
 }
 
+void Zone::retire(Pfn first, Pages count) {
+  if (limited()) config_.hooks.retire(config_.hooks.self, first, count);
+  // Locked memory stays what it is.
+  if (drop_pages(first, count) && limited()) clear_resident(first, count);
+}
+
 Pages Zone::decay_tick(Pages more) {
   uint64_t unused;
   {

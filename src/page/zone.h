@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "page/arena.h"
 #include "page/buddy.h"
+#include "page/page_owner.h"
 #include "page/unused_window.h"
 #include "page/watermark.h"
 
@@ -42,6 +43,10 @@ struct ZoneHooks {
   void (*drop)(void* self, Pfn first, Pages count, bool begin) = nullptr;
   // Pages that were given out stay in memory until they are free again. Takes no lock.
   void (*keep)(void* self, Pfn first, Pages count) = nullptr;
+  // Pages that were given out are an owner's (page_owner.h) until they are free again. Takes no lock.
+  void (*own)(void* self, Pfn first, Pages count, uint32_t owner) = nullptr;
+  // Until pages that were given out are free again, touching them is an error. No lock of reclaim's held.
+  void (*retire)(void* self, Pfn first, Pages count) = nullptr;
 };
 
 struct ZoneConfig {
@@ -107,6 +112,17 @@ class Zone {
   void keep(Pfn first, Pages count) {
     if (limited()) config_.hooks.keep(config_.hooks.self, first, count);
   }
+
+  // Pages of a block or run are that owner's, who pays for them, for as long as they are given out.
+  void own(Pfn first, Pages count, PageOwner& owner) {
+    if (!limited()) return;
+    owner.note_place(first, count);
+    config_.hooks.own(config_.hooks.self, first, count, owner.index());
+  }
+
+  // Drops the content of pages of a block or run. With a limit they are memory no more, and touching them is an error
+  // from then on, for as long as they are given out.
+  void retire(Pfn first, Pages count);
 
   // The first stretch of pages in [first, end) that may hold old data; an empty one at `end` when none does. Stable for
   // pages that the caller owns.

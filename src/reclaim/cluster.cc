@@ -13,9 +13,9 @@ constexpr uint64_t kCoverStep = (size_t{64} << 20) / kPageSize;
 bool ClusterMap::init(Pages capacity) {
   const size_t pages = align_up(capacity.v, kCoverStep), clusters = pages / kClusterPages;
   const auto room = [](size_t count, size_t size) { return align_up(count * size, kPageSize); };
-  const size_t sizes[] = {room(clusters, sizeof(Cluster)), room(clusters, sizeof(ClusterLinks)),
+  const size_t sizes[] = {room(clusters, sizeof(Cluster)),     room(clusters, sizeof(ClusterLinks)),
                           room(clusters, sizeof(ClusterMore)), room(pages, sizeof(uint16_t)),
-                          room(pages, sizeof(SwapEntry))};
+                          room(pages, sizeof(uint16_t)),       room(pages, sizeof(SwapEntry))};
   bytes_ = 0;
   for (const size_t size : sizes) bytes_ += size;
   memory_ = static_cast<char*>(os::vm_reserve(bytes_));
@@ -25,7 +25,8 @@ bool ClusterMap::init(Pages capacity) {
   links_ = reinterpret_cast<ClusterLinks*>(at += sizes[0]);
   more_ = reinterpret_cast<ClusterMore*>(at += sizes[1]);
   evicted_ = reinterpret_cast<std::atomic<uint16_t>*>(at += sizes[2]);
-  entries_ = reinterpret_cast<SwapEntry*>(at + sizes[3]);
+  owners_ = reinterpret_cast<std::atomic<uint16_t>*>(at += sizes[3]);
+  entries_ = reinterpret_cast<SwapEntry*>(at + sizes[4]);
   return true;
 }
 
@@ -49,7 +50,7 @@ bool ClusterMap::cover(Pages accessible) {
     const size_t page = covered_.v, cluster = page / kClusterPages;
     if (!commit_elements(clusters_, cluster, kClusters) || !commit_elements(links_, cluster, kClusters) ||
         !commit_elements(more_, cluster, kClusters) || !commit_elements(evicted_, page, kCoverStep) ||
-        !commit_elements(entries_, page, kCoverStep))
+        !commit_elements(owners_, page, kCoverStep) || !commit_elements(entries_, page, kCoverStep))
       return false;
     covered_ += Pages(kCoverStep);
   }

@@ -64,7 +64,11 @@ struct ClusterMore {
   std::atomic<uint64_t> active_high;
   std::atomic<uint64_t> spared;
   std::atomic<uint64_t> unevictable;  // stay in memory as long as they are allocated
+  std::atomic<uint64_t> retired;      // of an owner that was emptied: touching them is an error
 };
+
+// Of pages that belong to nobody (page/page_owner.h).
+inline constexpr uint16_t kNoOwner = 0;
 
 struct ClusterLinks {
   ClusterId next[3];
@@ -87,6 +91,8 @@ class ClusterMap {
   // Low bits of the node's count of evicted pages, in units of 2^kEvictedShift, when this page was the last time.
   static constexpr unsigned kEvictedShift = 8;
   std::atomic<uint16_t>& evicted_at(Pfn pfn) const { return evicted_[pfn]; }
+  // Index of the owner of an allocated page; kNoOwner.
+  std::atomic<uint16_t>& owner(Pfn pfn) const { return owners_[pfn]; }
   Pages covered() const { return covered_; }
 
  private:
@@ -96,6 +102,7 @@ class ClusterMap {
   ClusterLinks* links_ = nullptr;
   ClusterMore* more_ = nullptr;
   std::atomic<uint16_t>* evicted_ = nullptr;
+  std::atomic<uint16_t>* owners_ = nullptr;
   SwapEntry* entries_ = nullptr;
   Pages covered_{};
 };

@@ -140,12 +140,12 @@ uint64_t NodeReclaim::age(ClusterId c, uint64_t pages) {
 }
 
 // Unmaps the inactive pages of a cluster that the caller owns; returns how many are in Standby now.
-Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc) {
+Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, uint64_t only) {
   Cluster& cluster = map_[c];
   if (!arm(c / kClustersPerPageblock)) return Pages(0);
   // Staging addresses must be empty before something is moved there.
   if (cluster.garbage.load() != 0) drop_garbage(&c, 1);
-  uint64_t idle = cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load() & ~unevictable(c);
+  uint64_t idle = cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load() & ~unevictable(c) & only;
   const Pages seen(pages_in(idle & zone_->resident_mask(c)));
   sc.visited += seen;
   sc.scanned += seen;
@@ -164,6 +164,7 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc) {
   zone_->charge(c, out);
   cluster.standby.fetch_or(out);
   nr_standby_.fetch_add(pages_in(out), std::memory_order_relaxed);
+  count_away(c, out, 1, Away::kStandby);
   release(c, mine);
   sc.reclaimed += Pages(pages_in(dropped));
   if (const uint64_t stay = clean & ~dropped; stay != 0) cluster.active.fetch_or(stay, std::memory_order_relaxed);
@@ -289,6 +290,7 @@ void NodeReclaim::note_evicted(ClusterId c, uint64_t pages) {
     map_.evicted_at(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)))
         .store(at, std::memory_order_relaxed);
   nr_swapped_.fetch_add(pages_in(pages), std::memory_order_relaxed);
+  count_away(c, pages, 1, Away::kSwapped);
 }
 
 void NodeReclaim::list_zswap(ClusterId c) {
@@ -324,9 +326,9 @@ uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
 }
 
 // Stores the standby pages of a cluster that the caller owns; returns the pages whose memory is of no use any more.
-Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench) {
+Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only) {
   SwapEntry entries[kClusterPages];
-  const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load() & ~unevictable(c);
+  const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load() & ~unevictable(c) & only;
   const uint64_t stored = store(c, pages, entries, bench);
   sc.scanned += Pages(pages_in(pages));
   Pages freed;

@@ -151,6 +151,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
       for (unsigned i = 0; i < nr_nodes_; ++i)
         if (nodes_[i] != nullptr) nodes_[i]->wake_all();
     if (&kswapd == first_kswapd()) thaw_children();
+    run_owner_requests(kswapd);
     if (often_ != nullptr) often_();
     update_limit(kswapd);
     reduce_pool(kswapd);
@@ -225,6 +226,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
       sc.priority = priority;
       sc.urgent = urgent && free <= Pages(marks.min.v / 2);
       sc.place = &kswapd.place;
+      sc.reclaimed = shrink_over_soft_limit(kswapd, sc);
       node.shrink(sc, kswapd.bench);
       freed += sc.reclaimed;
     }
@@ -234,6 +236,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     freed += unused;
     publish();
     run_requests();
+    run_owner_requests(kswapd);
     if (kswapd.waiting.load() != 0 && zone.free_budget() > marks.min) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       port::futex_wake(kswapd.progress, INT32_MAX);
@@ -361,7 +364,8 @@ bool Reclaimer::may_take(Zone& zone, Pages count) {
   }
   if (free >= count + marks.min) return true;
   // Who frees memory may use the reserve (kernel: PF_MEMALLOC).
-  return free >= count && shrinkers_ != nullptr && shrinkers_->is_inside();
+  if (free >= count && shrinkers_ != nullptr && shrinkers_->is_inside()) return true;
+  return may_use_reserve(count, free, marks);
 }
 
 void Reclaimer::keep_within_budget(Zone& zone) {

@@ -99,7 +99,7 @@ void NodeReclaim::change_policy(const ReclaimPolicy& policy) {
 }
 
 ZoneHooks NodeReclaim::hooks() {
-  return {this, cover, allocated, forget, drop, keep};
+  return {this, cover, allocated, forget, drop, keep, own, retire};
 }
 
 bool NodeReclaim::cover(void* self, Pages accessible) {
@@ -168,12 +168,14 @@ void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
   cluster.allocated.fetch_and(~pages);
   if (std::atomic<uint64_t>& kept = map_.more(c).unevictable; (kept.load(std::memory_order_relaxed) & pages) != 0)
     kept.fetch_and(~pages, std::memory_order_relaxed);
+  if ((retired(c) & pages) != 0) revive(c, retired(c) & pages);
   if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load() |
         map_.more(c).clean.load()) &
        pages) == 0)
-    return;
+    return disclaim(c, pages);
   claim_wait(c, pages);
   forget_content(c, pages);
+  disclaim(c, pages);
   release_from_outside(c, pages);
 }
 
@@ -217,6 +219,7 @@ void NodeReclaim::leave_standby(ClusterId c, uint64_t pages) {
   if (std::atomic<uint64_t>& rejected = map_.more(c).rejected; rejected.load(std::memory_order_relaxed) != 0)
     rejected.fetch_and(~pages, std::memory_order_relaxed);
   nr_standby_.fetch_sub(static_cast<uint64_t>(count), std::memory_order_relaxed);
+  count_away(c, pages, -1, Away::kStandby);
   zone_->add_outside(count);
 }
 
@@ -224,6 +227,7 @@ void NodeReclaim::leave_swap(ClusterId c, uint64_t pages, uint64_t clean) {
   map_[c].swapped.fetch_and(~pages);
   if (clean != 0) map_.more(c).clean.fetch_or(clean);
   nr_swapped_.fetch_sub(static_cast<uint64_t>(std::popcount(pages)), std::memory_order_relaxed);
+  count_away(c, pages, -1, Away::kSwapped);
   for (uint64_t left = pages & ~clean; left != 0; left &= left - 1)
     map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))) = SwapEntry();
 }
@@ -340,6 +344,7 @@ const char* NodeReclaim::verify() {
     const uint64_t clean = map_.more(c).clean;
     if (((m.standby | m.swapped | clean) & ~m.allocated) != 0) return "a free page is kept in standby or swap";
     if ((map_.more(c).unevictable & ~m.allocated) != 0) return "a free page is kept in memory";
+    if ((retired(c) & ~m.allocated) != 0) return "a free page must not be touched";
     if ((clean & ~resident) != 0 || (clean & (m.standby | m.swapped)) != 0) return "a clean page is not at its address";
     if ((m.standby & m.garbage) != 0) return "a standby page's memory is marked unused";
     if (((m.standby | m.swapped) != 0) && !is_armed(c / kClustersPerPageblock))
@@ -414,6 +419,7 @@ void NodeReclaim::undo_stray_touches(ClusterId c, uint64_t present) {
         os::vm_purge(zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left))), kPageSize));
 }
 
+// Of owners, what is away was forgotten before.
 bool NodeReclaim::after_fork_in_child(Fork kind) {
   uint64_t standby = 0, swapped = 0, garbage = 0;
   const uint32_t end = static_cast<uint32_t>(zone_->accessible_estimate().v / kPageblockPages);
@@ -427,6 +433,8 @@ bool NodeReclaim::after_fork_in_child(Fork kind) {
     for (ClusterId c = first; c < first + kClustersPerPageblock; ++c) {
       settle(c, present[c - first]);
       undo_stray_touches(c, present[c - first]);
+      count_away(c, map_[c].standby.load(), 1, Away::kStandby);
+      count_away(c, map_[c].swapped.load(), 1, Away::kSwapped);
       standby += static_cast<uint64_t>(std::popcount(map_[c].standby.load()));
       swapped += static_cast<uint64_t>(std::popcount(map_[c].swapped.load()));
       garbage += static_cast<uint64_t>(std::popcount(map_[c].garbage.load()));

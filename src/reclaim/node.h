@@ -124,6 +124,10 @@ class NodeReclaim {
   // The zone calls back through these from its first page on.
   ZoneHooks hooks();
   void set_zone(Zone& zone) { zone_ = &zone; }
+  // Before the first page has an owner.
+  void set_owners(const PageOwners& owners) { owners_.store(&owners, std::memory_order_release); }
+  // Whose a page is; null: nobody's.
+  PageOwner* owner_of(Pfn pfn) const;
   Zone& zone() const { return *zone_; }
 
   // -- page by page, for the fault handler (mm/handle_fault.cc)
@@ -132,6 +136,8 @@ class NodeReclaim {
   // Pages that are never taken out of memory.
   uint64_t unevictable(ClusterId c) const { return map_.more(c).unevictable.load(std::memory_order_relaxed); }
   uint64_t clean(ClusterId c) const { return map_.more(c).clean.load(std::memory_order_relaxed); }
+  // Pages of owners that were emptied.
+  uint64_t retired(ClusterId c) const { return map_.more(c).retired.load(std::memory_order_relaxed); }
   SwapFiles& files() const { return *files_; }
   // Takes the busy bits of those pages that nobody else has; returns them.
   uint64_t claim(ClusterId c, uint64_t pages);
@@ -166,8 +172,12 @@ class NodeReclaim {
   // -- reclaim
   // Frees pages until sc.to_reclaim is reached or this round's share was scanned.
   void shrink(ScanControl& sc, Workbench& bench);
+  // The same for the pages of one owner: the owner then has fewer in memory.
+  void shrink_owner(PageOwner& owner, ScanControl& sc, Workbench& bench);
   // Registers the pageblock's addresses; true when faults there are weir's from now on.
   [[nodiscard]] bool arm(uint32_t pageblock);
+  // Of the pageblocks from `from` on the first one that has pages of this owner and is not armed; kNoCluster: none has.
+  uint32_t find_unarmed(const PageOwner& owner, uint32_t from) const;
   bool is_armed(uint32_t pageblock) const {
     return (armed_[pageblock / 64].load(std::memory_order_relaxed) >> (pageblock % 64) & 1) != 0;
   }
@@ -209,6 +219,9 @@ class NodeReclaim {
   static void allocated(void* self, Pfn first, Pages count);
   static void forget(void* self, Pfn first, Pages count);
   static void keep(void* self, Pfn first, Pages count);
+  static void own(void* self, Pfn first, Pages count, uint32_t owner);
+  static void retire(void* self, Pfn first, Pages count);
+  void revive(ClusterId c, uint64_t pages);
   static void drop(void* self, Pfn first, Pages count, bool begin);
   bool init_pool();
   void forget_pages(ClusterId c, uint64_t pages);
@@ -219,13 +232,23 @@ class NodeReclaim {
   void settle(ClusterId c, uint64_t present);
   void undo_stray_touches(ClusterId c, uint64_t present);
 
-  // evict.cc
-  Pages unmap(ClusterId c, ScanControl& sc);
+  // shrink_owner.cc
+  struct OwnerScan;
+  uint64_t owned_pages(ClusterId c, uint32_t owner) const;
+  void shrink_some(OwnerScan& scan, ScanControl& sc, Workbench& bench);
+  void unlist(ClusterId c);
+  void finish_owned(GarbageBatch& batch);
+  enum class Away : uint8_t { kSwapped, kStandby };
+  void count_away(ClusterId c, uint64_t pages, int sign, Away how);
+  void disclaim(ClusterId c, uint64_t pages);
+
+  // evict.cc; of a cluster's pages those in `only`
+  Pages unmap(ClusterId c, ScanControl& sc, uint64_t only = ~uint64_t{0});
   uint64_t move_out(ClusterId c, uint64_t pages);
   uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
   uint64_t copy_run_out(ClusterId c, unsigned first, unsigned end);
-  Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench);
+  Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);
   Pages commit(ClusterId c, uint64_t pages, const SwapEntry* entries);
@@ -260,6 +283,7 @@ class NodeReclaim {
   ZswapPool pool_;
   Pages zswap_room_{};
   std::atomic<uint64_t>* armed_ = nullptr;
+  std::atomic<const PageOwners*> owners_{nullptr};
   uint32_t nr_pageblocks_ = 0;
   std::atomic<uint64_t> nr_standby_{0};
   std::atomic<uint64_t> nr_swapped_{0};

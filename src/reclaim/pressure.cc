@@ -12,6 +12,8 @@ namespace {
 // A cache that has not answered for so long waits for something, maybe for the very thread that waits for memory. What
 // callbacks do at a time (a batch) takes milliseconds.
 constexpr uint64_t kShrinkerPatienceMs = 1000;
+constexpr uint64_t kReserveMs = 1000;
+constexpr uint64_t kReservePages = 4;
 
 }  // namespace
 
@@ -118,6 +120,18 @@ void Reclaimer::note_behind(const Kswapd& kswapd, uint64_t stalls_before) {
 void Reclaimer::note_oom() {
   weir::count(counters_.oom_kill);
   if (events_ != nullptr) events_->note(WEIR_EVENT_OOM);
+}
+
+// As what the kernel leaves to victims (mm/page_alloc.c, ALLOC_OOM): half of what lies below min. For a second, and by
+// the smallest slab at a time: an exception and a message, not the program's next attempt at the same.
+void Reclaimer::open_reserve() {
+  reserve_until_ms_.store(os::now_ms() + kReserveMs, std::memory_order_relaxed);
+}
+
+bool Reclaimer::may_use_reserve(Pages count, Pages free, const Watermarks& marks) const {
+  if (free < count + Pages(marks.min.v / 2) || count > Pages(kReservePages)) return false;
+  const uint64_t until = reserve_until_ms_.load(std::memory_order_relaxed);
+  return until != 0 && os::now_ms() < until;
 }
 
 int Reclaimer::adopt_descriptor(int fd) {

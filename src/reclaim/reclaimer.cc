@@ -457,6 +457,7 @@ void Reclaimer::restart_threads() {
   }
   new (&request_mutex_) Mutex(LockRank::kLru);
   requests_ = nullptr;
+  owner_requests_ = nullptr;
   ready_.store(0);
   const bool started =
       os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;

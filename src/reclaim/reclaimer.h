@@ -112,6 +112,15 @@ class Reclaimer {
   static constexpr uint64_t kWatchedRun = 1024;
   void wake_kswapd(NodeId node);
 
+  // -- owners of pages, which have limits of their own (owner_reclaim.cc)
+  // Who they are, before the first page has one; and again in the child of a fork.
+  void set_owners(const PageOwners& owners);
+  // Takes up to `count` of an owner's pages out of memory, by the node's kswapd; returns how many. From a thread of the
+  // program, with no lock held.
+  Pages reclaim_owner(NodeId node, PageOwner& owner, Pages count);
+  // Has touches of all its pages seen, as far as that can be.
+  void watch_owner(NodeId node, const PageOwner& owner);
+
   // -- pressure (pressure.cc)
   // A thread of the program is stalled on memory, or is no more.
   void begin_stall();
@@ -120,6 +129,9 @@ class Reclaimer {
   Psi pressure();
   // Nothing could be reclaimed for an allocation, and the policy chose somebody.
   void note_oom();
+  // An allocation failed: for a moment small ones may use part of the reserve below min, so that the program can
+  // unwind.
+  void open_reserve();
   // Copies a descriptor of the program into the table of weir's threads; negative: there are none, or -errno.
   [[nodiscard]] int adopt_descriptor(int fd);
   // Whether there is a kswapd.
@@ -128,10 +140,14 @@ class Reclaimer {
   // -- faults (STORY 2), on weir's threads
   // Reclaims when the node has less than a fault needs.
   void make_room(NodeReclaim& node, Pages count, Workbench& bench);
+  // The same for the limit of the page's owner, if it has one.
+  void make_room_in_owner(NodeReclaim& node, Pfn pfn, Pages count, Workbench& bench);
   const char* zeros() const { return zeros_; }
   void list_present(NodeReclaim& node, ClusterId c, Workbench& bench);
   void drop(NodeReclaim& node, const SwapEntry* entries, unsigned count, Workbench& bench);
   void report_lost_page(const void* address);
+  // A thread touches a page of a heap that was emptied.
+  void report_retired_page(const NodeReclaim& node, Pfn pfn);
 
   // -- threads of the program, by themselves: handlers follow them to their processors
   void add_thread();
@@ -203,6 +219,14 @@ class Reclaimer {
     std::atomic<uint32_t> done{0};  // 1 yes, 2 no
     Request* next = nullptr;
   };
+  struct OwnerRequest {
+    NodeReclaim* node = nullptr;
+    PageOwner* owner = nullptr;
+    Pages count{};
+    Pages reclaimed{};
+    std::atomic<uint32_t> done{0};
+    OwnerRequest* next = nullptr;
+  };
 
   static void first_kswapd_main(void* kswapd);
   static void kswapd_main(void* kswapd);
@@ -231,6 +255,11 @@ class Reclaimer {
   void open_swap_file();
   bool start_handlers();
   void run_requests();
+  void run_owner_requests(Kswapd& kswapd);
+  bool may_use_reserve(Pages count, Pages free, const Watermarks& marks) const;
+  OwnerRequest* take_owner_request(const NodeReclaim& node);
+  Pages shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, bool by_kswapd, Workbench& bench);
+  Pages shrink_over_soft_limit(Kswapd& kswapd, const ScanControl& sc);
   // Has a request done by the node's kswapd; true when it could be.
   bool ask(Request& request, NodeId node);
   Pages balance(Kswapd& kswapd);
@@ -344,6 +373,9 @@ class Reclaimer {
   Psi psi_ WEIR_GUARDED_BY(psi_mutex_);
   Mutex request_mutex_;
   Request* requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
+  OwnerRequest* owner_requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
+  std::atomic<const PageOwners*> owners_{nullptr};
+  std::atomic<uint64_t> reserve_until_ms_{0};
 };
 
 inline Stall::Stall(Reclaimer& reclaimer, Workbench& bench)

@@ -167,6 +167,20 @@ bool Shrinkers::is_inside() const {
   return false;
 }
 
+bool Shrinkers::begin_inside() {
+  return !is_inside() && enter(os::thread_id()) != kMostInside;
+}
+
+void Shrinkers::end_inside() {
+  const uint32_t self = os::thread_id();
+  for (auto& each : inside_) {
+    if (each.load(std::memory_order_relaxed) != self) continue;
+    each.store(0, std::memory_order_relaxed);
+    nr_inside_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
+}
+
 // -- the thread ------------------------------------------------------------------------------------------------------
 
 void Shrinkers::ask(unsigned priority) {

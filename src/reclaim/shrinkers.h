@@ -49,6 +49,10 @@ class Shrinkers {
   uint64_t shrink(Caller caller, unsigned priority);
   // Whether the calling thread is running callbacks of the program, or is there for nothing else.
   bool is_inside() const;
+  // The calling thread runs code of the program's that is to free memory: it is inside from here on. False: it was
+  // before, or there is no room for it; then there is nothing to end.
+  [[nodiscard]] bool begin_inside();
+  void end_inside();
   // Of the program's.
   bool has_any() const { return nr_program_.load(std::memory_order_relaxed) != 0; }
 

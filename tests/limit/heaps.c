@@ -1,6 +1,7 @@
 /* heaps.c: registered heaps under a limit of the process: what is in them is swapped and comes back, in forked children
- * too; a heap can be destroyed while most of it is away; pages of a heap with noswap stay in memory. */
-// limit: weir cases=swapped,destroyed,noswap,forked timeout=120
+ * too; a heap can be destroyed while most of it is away; pages of a heap with noswap stay in memory; a heap at its own
+ * limit has its own pages taken away, and one above its soft limit is the first to lose some. */
+// limit: weir cases=swapped,destroyed,noswap,forked,own_limit,soft_limit timeout=120
 #include "limit.h"
 #include "weir/weir.h"
 
@@ -133,6 +134,76 @@ static void forked(void) {
   expect_verified();
 }
 
+static weir_heap_info info_of(weir_heap_t heap) {
+  weir_heap_info info;
+  CHECK(weir_heap_stats(heap, &info, sizeof info) == 0);
+  CHECK(info.swapped <= info.charged);
+  return info;
+}
+
+/* Four times its limit, and half of the process's goes into the heap; nobody else loses anything. */
+static void own_limit(void) {
+  const size_t limit = memory_limit() / 4;
+  weir_heap_options options = WEIR_HEAP_OPTIONS_INIT;
+  options.limit = limit;
+  weir_heap_t heap = weir_heap_create("small", &options);
+  CHECK(heap != NULL);
+  add_block(&kept, NULL, memory_limit() / 8);
+  uint64_t random = 999;
+  while (data.bytes < 3 * limit) {
+    add_block(&data, heap, block_size(1, &random) & ~(size_t)7);
+    weir_heap_info info = info_of(heap);
+    CHECK(info.charged - info.swapped <= limit);
+  }
+  CHECK(info_of(heap).swapped >= limit && info_of(heap).limit_failures == 0);
+  CHECK(data_away(&kept) == 0);
+  for (int round = 0; round < 2; ++round) check_data(&data);
+  weir_heap_info info = info_of(heap);
+  /* A fault brings back some pages at a time, and makes room for them before. */
+  CHECK(info.charged - info.swapped <= limit + MIB);
+  expect_verified();
+  pid_t child = fork();
+  if (child == 0) {
+    expect_verified();
+    add_block(&data, heap, 300 * KIB);
+    check_data(&data);
+    expect_verified();
+    _exit(0);
+  }
+  CHECK(status_of(child) == 0);
+  /* What no reclaim can make room for fails as before. */
+  CHECK(weir_heap_malloc(heap, limit + PAGE) == NULL && errno == ENOMEM);
+  for (unsigned b = 0; b < data.count; b += 2) free(data.blocks[b].words);
+  expect_verified();
+  CHECK(weir_heap_destroy(heap) == 0);
+  CHECK(data_away(&kept) == 0);
+  check_data(&kept);
+  expect_verified();
+}
+
+/* Two heaps of equal age and size; the one without a soft limit stays while the other has what it should not. */
+static void soft_limit(void) {
+  const size_t size = memory_limit() / 8 * 3;
+  weir_heap_options options = WEIR_HEAP_OPTIONS_INIT;
+  options.soft_limit = size / 4;
+  weir_heap_t stays = make_heap("stays", 0), leaves = weir_heap_create("leaves", &options);
+  CHECK(leaves != NULL);
+  while (data.bytes < size) {
+    add_block(&kept, stays, 30 * KIB);
+    add_block(&data, leaves, 30 * KIB);
+  }
+  /* Older pages of nobody's are what would leave otherwise: a third comes in addition. */
+  weir_heap_t more = make_heap("more", 0);
+  static struct Dataset third;
+  while (third.bytes < size / 2) add_block(&third, more, 30 * KIB);
+  CHECK(info_of(leaves).swapped > 0);
+  CHECK(info_of(stays).swapped < info_of(leaves).swapped / 2);
+  check_data(&kept);
+  check_data(&data);
+  check_data(&third);
+  expect_verified();
+}
+
 int main(int argc, char** argv) {
   contract_begin(110);
   CHECK(argc == 2 && weir_heap_create != NULL);
@@ -140,5 +211,7 @@ int main(int argc, char** argv) {
   if (strcmp(argv[1], "destroyed") == 0) destroyed();
   if (strcmp(argv[1], "noswap") == 0) noswap();
   if (strcmp(argv[1], "forked") == 0) forked();
+  if (strcmp(argv[1], "own_limit") == 0) own_limit();
+  if (strcmp(argv[1], "soft_limit") == 0) soft_limit();
   return 0;
 }
