@@ -4,19 +4,20 @@
  * how to free some. weir asks for as many as the kernel would of a cache of its own (mm/shrinker.c, do_shrink_slab):
  * the shorter memory is, the larger the part. Freed objects must go back to weir (free, weir_free, operator delete).
  *
- * Without a limit nobody but weir_trim calls a shrinker.
+ * Without a limit nobody but weir_trim calls a shrinker, unless it is that of a heap with a limit.
  *
  * Where callbacks run: on a thread of weir's own, "weir-shrinker", which is started by the first registration under a
- * limit and has all signals blocked; in weir_trim, on the thread that calls it; and with WEIR_SHRINKER_DIRECT, also in
- * threads that wait for memory within an allocation. The callbacks of one shrinker never run on two threads at a time.
- * What a callback may do: take locks, unless a thread that holds them waits for the callback; for
- * WEIR_SHRINKER_DIRECT, only try to take locks that are also held while memory is allocated. Allocate: it is
- * given what is free and the reserve below the watermark min, and NULL instead of a wait. Unregister any shrinker.
+ * limit, or of one for a heap, and has all signals blocked; in weir_trim, on the thread that calls it; and with
+ * WEIR_SHRINKER_DIRECT, also in threads that wait for memory within an allocation. The callbacks of one shrinker never
+ * run on two threads at a time. What a callback may do: take locks, unless a thread that holds them waits for the
+ * callback; for WEIR_SHRINKER_DIRECT, only try to take locks that are also held while memory is allocated. Allocate: it
+ * is given what is free and the reserve below the watermark min, and NULL instead of a wait. Unregister any shrinker.
  * A callback must return: memory that a thread waits for is refused when its shrinker stands still for a second.
  *
  * A shrinker is to be unregistered before what it works on is gone, also when the program ends.
  *
- * In the child of a fork shrinkers are registered as in the parent, and it has such a thread of its own.
+ * In the child of a fork shrinkers are registered as in the parent, and it has such a thread of its own (without a
+ * limit, from the first time on that a heap with a shrinker meets its limit: that time is over before it is there).
  *
  * Thread safety: both functions may be called from any thread, also within callbacks, but not in signal handlers.
  */
@@ -26,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "weir/heap.h"
 #include "weir/weir.h"
 
 #ifdef __cplusplus
@@ -55,6 +57,10 @@ struct weir_shrinker {
   size_t batch; /* objects per call of scan; 0: 128. Fewer are only asked for when that is all there is */
   void* arg;
   unsigned flags; /* WEIR_SHRINKER_DIRECT or 0 */
+  /* The heap that the objects lie in, or NULL. The shrinker is then also asked when that heap is at its
+   * limit, before an allocation there fails; no other heap's limit asks it. When the heap is gone, it is asked as one
+   * without. */
+  weir_heap_t heap;
 };
 
 /* Registers a shrinker. `shrinker` is copied, its name too; its address is what unregisters it.

@@ -17,6 +17,7 @@
  * Who keeps it up to date:
  *   nodes           every operation on pages of the node, at once; `standby` to `swapped`, and with a limit `managed`
  *                   and `resident` too, by kswapd: at least every 50 ms
+ *   heaps           every operation on pages of the heap; `swapped` by reclaim, at once
  *   slabs           every exchange of objects between threads' caches and the slabs of the class
  *   `limit` and on  kswapd, at least every 50 ms; without a limit nothing of this ever changes
  *   options         whoever changes one
@@ -38,7 +39,7 @@ extern "C" {
 
 #define WEIR_STATS_NAME "weir-stats"
 #define WEIR_STATS_MAGIC 0x7461747372696577u /* "weirstat" in memory */
-#define WEIR_STATS_VERSION 2u
+#define WEIR_STATS_VERSION 3u
 #define WEIR_STATS_BEACON "weir-stats-page" /* with the NUL at its end, 16 bytes */
 
 enum {
@@ -48,6 +49,8 @@ enum {
   WEIR_STATS_COUNTERS = 56,
   WEIR_STATS_OPTIONS = 64,
   WEIR_STATS_PATH = 512,
+  WEIR_STATS_HEAPS = 64, /* rows of the table of heaps */
+  WEIR_STATS_HEAP_NAME = 64,
 };
 
 enum weir_stats_mode {
@@ -89,6 +92,26 @@ struct weir_stats_node {
   uint64_t counters[WEIR_STATS_NODE_COUNTERS]; /* in the order of node_counter_names */
 };
 
+/* A registered heap (weir/heap.h). Numbers are pages unless they say otherwise. */
+struct weir_stats_heap {
+  uint64_t id; /* its handle; 0: the row is free */
+  char name[WEIR_STATS_HEAP_NAME];
+  uint64_t charged; /* given out to it */
+  uint64_t swapped; /* of these, in compressed memory or a swap file; the limit is on the others */
+  uint64_t peak;    /* most that were charged */
+  uint64_t limit;   /* 0: none */
+  uint64_t soft_limit;
+  uint64_t cap; /* it gets no more until it has given back an eighth of so many; 0: none */
+  uint64_t limit_hits;
+  uint64_t limit_failures;
+  int32_t oom_score_adj;
+  uint32_t oom_policy; /* enum weir_heap_oom */
+  uint32_t noswap;
+  uint32_t node;
+  uint64_t reserved[4];
+  uint64_t id_again; /* the same as `id`, unless the row was given to another heap while it was copied, front to back */
+};
+
 struct weir_stats_page {
   uint64_t magic;
   uint32_t version;
@@ -128,6 +151,13 @@ struct weir_stats_page {
   uint64_t options_id;      /* weir_options_id() of the process's library */
   uint64_t nr_options;
   int64_t options[WEIR_STATS_OPTIONS]; /* for weir_option_format, in the order of weir_option_describe */
+
+  /* from version 3 on: heaps, of which the first so many places have a row */
+  uint32_t heap_offset; /* from the start of the page to struct weir_stats_heap[nr_heap_rows] */
+  uint32_t heap_size;
+  uint32_t nr_heap_rows;
+  uint32_t reserved_too;
+  uint64_t nr_heaps; /* all that there are: when more than rows are taken, some are not shown */
 };
 
 /* Aligned to 64 bytes. */
@@ -145,6 +175,10 @@ static inline const struct weir_stats_slab* weir_stats_slab_at(const struct weir
                                                                uint32_t lane, uint32_t size_class) {
   const uint64_t index = ((uint64_t)node * page->nr_lanes + lane) * page->nr_classes + size_class;
   return (const struct weir_stats_slab*)((const char*)page + page->slab_offset + index * page->slab_size);
+}
+
+static inline const struct weir_stats_heap* weir_stats_heap_at(const struct weir_stats_page* page, uint32_t row) {
+  return (const struct weir_stats_heap*)((const char*)page + page->heap_offset + (uint64_t)row * page->heap_size);
 }
 
 #ifdef __cplusplus

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "heap/process_heaps.h"
+#include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/misuse.h"
 #include "malloc/oom.h"
@@ -48,12 +49,6 @@ bool read_policy(uint32_t given, weir::OomKill& policy) {
   }
 }
 
-uint32_t number_of(weir::OomKill policy) {
-  return policy == weir::OomKill::kRelease ? WEIR_HEAP_OOM_RELEASE
-         : policy == weir::OomKill::kAbort ? WEIR_HEAP_OOM_ABORT
-                                           : WEIR_HEAP_OOM_FAIL;
-}
-
 // What a caller that was compiled with a later version has beyond ours must not have been asked for.
 int read_options(const weir_heap_options* given, weir::HeapSettings& settings) {
   if (given == nullptr) return 0;
@@ -90,6 +85,7 @@ void* alloc(weir_heap_t heap, size_t size, size_t alignment, bool zero) {
     if (!weir::oom_allocation_failed(size, id_of(heap).index())) break;
   }
   if (call.due) weir::decay_poll_on_alloc();
+  if (object == nullptr) weir::callbacks_poll(nullptr);
   if (object == nullptr) errno = call.error;
   return object;
 }
@@ -205,7 +201,7 @@ int weir_heap_stats(weir_heap_t heap, weir_heap_info* info, size_t size) {
     all.noswap = s.noswap;
     all.flags = s.flags;
     all.swapped = weir::bytes_of(s.swapped);
-    all.oom_policy = number_of(s.oom_policy);
+    all.oom_policy = weir::number_of_policy(s.oom_policy);
     all.capped = s.capped;
     memcpy(info, &all, size < sizeof(all) ? size : sizeof(all));
     if (size > sizeof(all)) memset(reinterpret_cast<char*>(info) + sizeof(all), 0, size - sizeof(all));

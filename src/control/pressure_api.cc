@@ -1,5 +1,6 @@
 // The functions of include/weir/shrinker.h and include/weir/events.h.
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/print.h"
@@ -49,7 +50,10 @@ using namespace weir;
 extern "C" {
 
 int weir_register_shrinker(const weir_shrinker* shrinker) {
-  if (shrinker == nullptr || shrinker->size < sizeof(*shrinker)) return fail(EINVAL);
+  // The first version ended before the heap.
+  constexpr size_t kFirst = offsetof(weir_shrinker, heap);
+  if (shrinker == nullptr || shrinker->size < kFirst) return fail(EINVAL);
+  const uint64_t heap = shrinker->size >= sizeof(*shrinker) ? reinterpret_cast<uint64_t>(shrinker->heap) : 0;
   if (shrinker->count == nullptr || shrinker->scan == nullptr) return fail(EINVAL);
   if ((shrinker->flags & ~WEIR_SHRINKER_DIRECT) != 0) return fail(EINVAL);
   // All of it is read before a lock is taken: it may be away.
@@ -57,7 +61,8 @@ int weir_register_shrinker(const weir_shrinker* shrinker) {
   if (shrinker->name != nullptr) strncpy(name, shrinker->name, sizeof(name) - 1);
   const ShrinkOps ops = {shrinker->count, shrinker->scan, shrinker->arg, shrinker->seeks, shrinker->batch};
   const bool direct = (shrinker->flags & WEIR_SHRINKER_DIRECT) != 0;
-  switch (process_shrinkers().add(shrinker, ops, name, direct ? Shrinkers::Kind::kDirect : Shrinkers::Kind::kProgram)) {
+  const Shrinkers::Kind kind = direct ? Shrinkers::Kind::kDirect : Shrinkers::Kind::kProgram;
+  switch (process_shrinkers().add(shrinker, ops, name, kind, heap)) {
     case Shrinkers::Added::kExists:
       return fail(EEXIST);
     case Shrinkers::Added::kNoMemory:
@@ -65,7 +70,7 @@ int weir_register_shrinker(const weir_shrinker* shrinker) {
     case Shrinkers::Added::kAdded:
       break;
   }
-  callbacks_start_thread();
+  callbacks_start_thread(heap != 0);
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "base/publish.h"
 
 namespace weir {
 namespace {
@@ -17,6 +18,8 @@ Pages length_of(const RunView& run) {
   return Pages(run.zone->desc(run.head).count);
 }
 
+static_assert(sizeof(weir_stats_heap::name) == Heap::kNameBytes);
+
 uint64_t limit_pages(uint64_t bytes) {
   return bytes == 0 ? PageOwner::kNoLimit : bytes >> kPageShift;
 }
@@ -26,7 +29,8 @@ uint64_t limit_pages(uint64_t bytes) {
 void Heap::init(Allocator& allocator, Depot* depots, uint32_t index) {
   allocator_ = &allocator;
   depots_ = depots;
-  owner_.init(index);
+  const StatsPage* page = allocator.stats_page();
+  owner_.init(index, page != nullptr ? page->heap(index - 1) : nullptr);
 }
 
 void Heap::open(const HeapSettings& settings, NodeId node, const char* name, size_t length, uint64_t serial) {
@@ -45,6 +49,12 @@ void Heap::open(const HeapSettings& settings, NodeId node, const char* name, siz
   limit_failures_.store(0, std::memory_order_relaxed);
   memcpy(name_, name, length);
   name_[length] = '\0';
+  owner_.next_generation();
+  show_all();
+}
+
+void Heap::close() {
+  if (weir_stats_heap* row = owner_.row()) publish(row->id, uint64_t{0});
   owner_.next_generation();
 }
 
@@ -352,11 +362,6 @@ Pages Heap::release_all() {
   }
 }
 
-Pages Heap::soft_excess() const {
-  const uint64_t soft = soft_limit_.load(std::memory_order_relaxed), now = owner_.resident().v;
-  return soft != 0 && now > soft >> kPageShift ? Pages(now - (soft >> kPageShift)) : Pages(0);
-}
-
 Pages Heap::retire_all() {
   Pages retired;
   for_depots([&](Depot& d, size_t) { retired += d.retire_owned(); });
@@ -367,51 +372,6 @@ Pages Heap::retire_all() {
     retired += length_of({&zone, head});
   }
   return retired;
-}
-
-HeapStats Heap::stats() {
-  HeapStats s;
-  s.limit = owner_.limit();
-  s.soft_limit = soft_limit_.load(std::memory_order_relaxed);
-  s.node = node();
-  s.oom_score_adj = oom_score_adj_.load(std::memory_order_relaxed);
-  s.noswap = owner_.noswap();
-  s.flags = flags_;
-  for_depots([&](Depot& d, size_t c) {
-    const DepotStats depot_stats = d.stats();
-    s.slabs += Pages(depot_stats.slabs << kSizeClasses[c].slab_order);
-    const uint64_t in_use = depot_stats.slabs * kSizeClasses[c].objects - depot_stats.free_objects;
-    s.objects += in_use;
-    s.object_bytes += in_use * kSizeClasses[c].size;
-  });
-  {
-    LockGuard guard(mutex_);
-    s.runs = Pages(run_pages_);
-    s.objects += nr_runs_;
-    s.object_bytes += bytes_of(Pages(run_pages_));
-  }
-  s.charged = owner_.charged();
-  s.swapped = owner_.swapped();
-  s.peak = owner_.peak();
-  s.limit_hits = limit_hits_.load(std::memory_order_relaxed);
-  s.limit_failures = limit_failures_.load(std::memory_order_relaxed);
-  s.oom_policy = oom_policy_;
-  s.capped = owner_.is_capped();
-  return s;
-}
-
-HeapCandidate Heap::candidate() const {
-  HeapCandidate c;
-  c.id = HeapId::of(owner_.index(), generation());
-  c.serial = serial_;
-  c.pages = owner_.resident();
-  c.swapped = owner_.swapped();
-  c.oom_score_adj = oom_score_adj_.load(std::memory_order_relaxed);
-  c.kill = oom_policy_;
-  c.capped = owner_.is_capped();
-  c.held_at_last_kill = held_at_last_kill;
-  memcpy(c.name, name_, sizeof(c.name));
-  return c;
 }
 
 // Runs that are being resized may be longer or shorter by what is on the way.

@@ -50,6 +50,13 @@ struct HeapStats {
   bool capped = false;
 };
 
+// As in weir/heap.h.
+constexpr uint32_t number_of_policy(OomKill policy) {
+  return policy == OomKill::kRelease ? WEIR_HEAP_OOM_RELEASE
+         : policy == OomKill::kAbort ? WEIR_HEAP_OOM_ABORT
+                                     : WEIR_HEAP_OOM_FAIL;
+}
+
 // What the OOM policy knows of a heap.
 struct HeapCandidate {
   HeapId id;
@@ -82,10 +89,10 @@ class Heap {
   // -- with the registry's lock
   void open(const HeapSettings& settings, NodeId node, const char* name, size_t length, uint64_t serial);
   // From here on nobody gets anything of it any more; release_all then gives up what it holds, without that lock.
-  void close() { owner_.next_generation(); }
+  void close();
   void set_limit(uint64_t bytes);
-  void set_soft_limit(uint64_t bytes) { soft_limit_.store(bytes, std::memory_order_relaxed); }
-  void set_oom_score_adj(int32_t adj) { oom_score_adj_.store(adj, std::memory_order_relaxed); }
+  void set_soft_limit(uint64_t bytes);
+  void set_oom_score_adj(int32_t adj);
   // Makes the depot of a class unless it is there.
   void make_depot(size_t size_class);
 
@@ -129,8 +136,10 @@ class Heap {
   // Pages in memory above the soft limit; 0 without one.
   Pages soft_excess() const;
   HeapCandidate candidate() const;
-  void note_limit_hit() { limit_hits_.fetch_add(1, std::memory_order_relaxed); }
-  void note_limit_failure() { limit_failures_.fetch_add(1, std::memory_order_relaxed); }
+  void note_limit_hit();
+  void note_limit_failure();
+  // Shows everything to other processes, in the row of its place.
+  void show_all();
   // With all locks held.
   const char* verify(Pages& slab_pages) WEIR_NO_TSA;
 

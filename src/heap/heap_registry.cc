@@ -6,6 +6,7 @@
 #include <new>
 
 #include "base/print.h"
+#include "base/publish.h"
 #include "os/proc.h"
 #include "os/service_thread.h"
 #include "os/thread.h"
@@ -40,13 +41,6 @@ BadPointer drop_cache(HeapCache& cache) {
   const BadPointer bad = cache.id ? cache.heap->flush(cache) : BadPointer{};
   cache.reset({}, nullptr);
   return bad;
-}
-
-// Waking kswapd costs as much as some pages do: it takes a little more than is wanted, but no large part of the heap.
-Pages batch_of(const PageOwner& owner, Pages wanted) {
-  constexpr uint64_t kMost = 512, kShare = 32;
-  const uint64_t part = owner.limit() / kShare;
-  return wanted + Pages(part < kMost ? part : kMost);
 }
 
 bool is_score(int64_t adj) {
@@ -96,6 +90,11 @@ HeapHooks HeapRegistry::hooks() {
     static_cast<HeapRegistry*>(self)->for_places([&](const Heap& heap) {
       if (heap.node() == node) heap.add_free_objects(by_class);
     });
+  };
+  h.publish_all = [](void* self) {
+    auto& heaps = *static_cast<HeapRegistry*>(self);
+    heaps.for_places([](Heap& heap) { heap.show_all(); });
+    heaps.show_number();
   };
   h.out_of_memory = [](void* self, OomAsk& ask) { return static_cast<HeapRegistry*>(self)->out_of_memory(ask); };
   h.lock = [](void* self) { static_cast<HeapRegistry*>(self)->lock(); };
@@ -238,6 +237,7 @@ int HeapRegistry::create(const char* name, const HeapSettings& settings, HeapId&
   heap->open(settings, node, buffer, length, ++nr_ever_);
   add_name(*heap);
   ++nr_heaps_;
+  show_number();
   id = HeapId::of(heap->owner().index(), heap->generation());
   return 0;
 }
@@ -263,7 +263,13 @@ int HeapRegistry::destroy_heap(HeapId id, Pages& released) {
   heap->next_free = first_free_;
   first_free_ = heap->owner().index();
   --nr_heaps_;
+  show_number();
   return 0;
+}
+
+void HeapRegistry::show_number() {
+  const StatsPage* stats = allocator_->stats_page();
+  if (stats != nullptr && stats->page() != nullptr) publish(stats->page()->nr_heaps, uint64_t{nr_heaps_});
 }
 
 HeapId HeapRegistry::find(std::string_view name) {
@@ -381,27 +387,6 @@ void* HeapRegistry::alloc(HeapId id, size_t size, size_t alignment, bool zero, H
   }
   heap->note_limit_failure();
   return nullptr;
-}
-
-// What is done when a heap is at its limit, before its allocations fail: what it holds and does not use goes back; then
-// reclaim within it. Whether so many pages can be charged now.
-bool HeapRegistry::make_room(Heap& heap, Pages pages) {
-  heap.trim();
-  return heap.owner().has_room(pages) || reclaim_within(heap, pages);
-}
-
-// Its cold pages leave memory (kernel: mm/memcontrol.c, try_charge_memcg, which tries as often).
-bool HeapRegistry::reclaim_within(Heap& heap, Pages pages) {
-  PageOwner& owner = heap.owner();
-  Reclaimer* reclaimer = allocator_->reclaimer();
-  if (pages.v > owner.limit() || owner.is_capped()) return false;
-  for (unsigned tries = 0; tries < kMostTries; ++tries) {
-    const Pages freed =
-        reclaimer != nullptr ? reclaimer->reclaim_owner(heap.node(), owner, batch_of(owner, pages)) : Pages(0);
-    if (owner.has_room(pages)) return true;
-    if (freed.v == 0) break;
-  }
-  return false;
 }
 
 void* HeapRegistry::move_object(Heap& heap, void* object, size_t now, size_t size, BadPointer& bad) {

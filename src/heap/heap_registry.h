@@ -100,6 +100,7 @@ class HeapRegistry {
   // Null when there is no place of that index yet.
   Heap* at(uint32_t index) const;
   Heap* find_open(HeapId id) const;
+  void show_number() WEIR_NO_TSA;
   Heap* take_emptied(HeapId id) WEIR_REQUIRES(mutex_);
   Heap* add_place() WEIR_REQUIRES(mutex_);
   Heap* take_place() WEIR_REQUIRES(mutex_);

@@ -577,6 +577,7 @@ void Allocator::publish_all() {
     zone(n).publish_all();
     nodes_[n]->depots.publish_all();
   }
+  if (locked_heaps_ != nullptr) locked_heaps_->publish_all(locked_heaps_->self);
 }
 
 bool Allocator::resume_reclaim(bool in_child) {

@@ -137,6 +137,8 @@ class Allocator {
   // What keeps the limit; null: there is none.
   Reclaimer* reclaimer() { return reclaimer_; }
   NodeDepots& depots(NodeId node) { return nodes_[node.v]->depots; }
+  // Where everything is shown to other processes; null: nowhere.
+  const StatsPage* stats_page() const { return stats_; }
   // Null when every count agrees, else what does not.
   const char* verify();
   uint64_t nr_caches() const { return nr_caches_.load(std::memory_order_relaxed); }

@@ -51,7 +51,19 @@ void shrink() {
   shrinkers.end_round();
   // It sees what there is now, and asks for more if that is not enough. When all has been asked for in vain, it is left
   // to look again in its own time, or the two would keep each other busy.
-  if (freed || priority > 1) process_allocator().reclaimer()->wake_all_kswapds();
+  Reclaimer* reclaimer = process_allocator().reclaimer();
+  if (reclaimer != nullptr && (freed || priority > 1)) reclaimer->wake_all_kswapds();
+}
+
+// For a heap at its limit.
+void shrink_heap() {
+  unsigned priority;
+  const uint64_t heap = shrinkers.begin_heap_round(priority);
+  if (heap == 0) return;
+  const uint64_t freed = shrinkers.shrink(Shrinkers::Caller::kThread, priority, heap);
+  // Its objects may be in this thread's cache of the heap.
+  if (freed != 0) process_release_caches();
+  shrinkers.end_heap_round(freed);
 }
 
 void run() {
@@ -60,6 +72,7 @@ void run() {
   starting.store(false, std::memory_order_release);
   for (;;) {
     const uint32_t seen = shrinkers.bell().look();
+    shrink_heap();
     shrink();
     events.run_callbacks();
     shrinkers.bell().wait(seen, kSleepMs);
@@ -70,7 +83,11 @@ void start(const void* caller) {
   if (shrinkers.has_thread() || !decay_may_start_threads(caller)) return;
   if (os::now_ms() < retry_at_ms.load(std::memory_order_relaxed)) return;
   if (starting.exchange(true, std::memory_order_acquire)) return;
-  if (!shrinkers.has_thread() && os::start_thread(run, kStackBytes)) return;
+  if (!shrinkers.has_thread()) {
+    shrinkers.expect_thread();
+    if (os::start_thread(run, kStackBytes)) return;
+    shrinkers.expect_none();
+  }
   retry_at_ms.store(os::now_ms() + kRetryMs, std::memory_order_relaxed);
   starting.store(false, std::memory_order_release);
 }
@@ -95,12 +112,12 @@ void callbacks_connect(Reclaimer& reclaimer) {
   if (shrinkers.has_any() || events.has_callbacks()) shrinkers.want_thread();
 }
 
-void callbacks_start_thread() {
-  if (process_start() && process_allocator().reclaimer() != nullptr) start(nullptr);
+void callbacks_start_thread(bool without_limit) {
+  if (process_start() && (without_limit || process_allocator().reclaimer() != nullptr)) start(nullptr);
 }
 
 void callbacks_poll(const void* caller) {
-  if (shrinkers.wants_thread() && process_allocator().reclaimer() != nullptr) start(caller);
+  if (shrinkers.wants_thread()) start(caller);
 }
 
 // As drop_slab of Linux 6.12 (mm/vmscan.c): again as long as it is worth it, and each time that must be twice as much.

@@ -1,7 +1,8 @@
 // Purpose: the program's shrinkers and event callbacks, and the thread "weir-shrinker" that calls them: an ordinary one
 //          with all signals blocked, because kswapd has neither a C library nor the program's descriptors.
 // Thread safety: any thread, with no weir lock held.
-// Invariants: the thread exists only under a limit, from the first registration on, and anew in the child of a
+// Invariants: the thread exists only under a limit, or when a heap has a shrinker, from the first registration on, and
+// anew in the child of a
 //             fork. What shrinkers freed has gone to the zones before anybody is told.
 #pragma once
 
@@ -17,8 +18,8 @@ Events& process_events();
 
 // Makes all this known to reclaim, and weir's own caches a shrinker. Before its threads are started.
 void callbacks_connect(Reclaimer& reclaimer);
-// After a registration: the thread is started if there is a limit and none yet.
-void callbacks_start_thread();
+// After a registration: the thread is started if there is none yet, and a limit, or what was registered needs none.
+void callbacks_start_thread(bool without_limit = false);
 // At the end of slow paths, of malloc and free as called by the code at `caller`: starts the thread if there is
 // something for it to do. A load unless there is.
 void callbacks_poll(const void* caller);

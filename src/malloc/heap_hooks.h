@@ -50,6 +50,8 @@ struct HeapHooks {
   void (*unlock)(void* self) = nullptr;
   //   null when all counts of the heaps of a node agree; `slab_pages` grows by the pages of their slabs
   const char* (*verify)(void* self, NodeId node, Pages& slab_pages) = nullptr;
+  //   shows everything, in the child of a fork whose page is a new one
+  void (*publish_all)(void* self) = nullptr;
   //   what threads were doing that the child of a fork does not have
   void (*after_fork_in_child)(void* self) = nullptr;
 };

@@ -39,6 +39,7 @@ static_assert(kNrNodeCounters <= unsigned{WEIR_STATS_NODE_COUNTERS} && kNrCounte
 static_assert(sizeof(kNodeCounterNames) <= sizeof(weir_stats_page::node_counter_names));
 static_assert(sizeof(kCounterNames) <= sizeof(weir_stats_page::counter_names));
 static_assert(sizeof(weir_stats_slab) == 64, "depots that are busy at once share no cache line");
+static_assert(sizeof(weir_stats_heap) == 192, "nor do heaps");
 
 constexpr size_t kNodeOffset = align_up(sizeof(weir_stats_page), 64);
 
@@ -50,8 +51,12 @@ constexpr size_t path_offset(unsigned nr_nodes) {
   return slab_offset(nr_nodes) + nr_nodes * NodeDepots::kLanes * kNrSizeClasses * sizeof(weir_stats_slab);
 }
 
+constexpr size_t heap_offset(unsigned nr_nodes) {
+  return align_up(path_offset(nr_nodes) + WEIR_STATS_PATH, 64);
+}
+
 constexpr size_t stats_bytes(unsigned nr_nodes) {
-  return align_up(path_offset(nr_nodes) + WEIR_STATS_PATH, kPageSize);
+  return align_up(heap_offset(nr_nodes) + WEIR_STATS_HEAPS * sizeof(weir_stats_heap), kPageSize);
 }
 
 // On a page of its own: it costs no memory before somebody asks.
@@ -129,6 +134,9 @@ void StatsPage::write_head() {
   p.request = 0;
   p.control_offset = static_cast<uint32_t>(stats_bytes(nr_nodes_));
   p.control_version = WEIR_CONTROL_VERSION;
+  p.heap_offset = static_cast<uint32_t>(heap_offset(nr_nodes_));
+  p.heap_size = sizeof(weir_stats_heap);
+  p.nr_heap_rows = WEIR_STATS_HEAPS;
   p.options_id = options_id();
   p.nr_options = kNrOptions;
   publish_options();
@@ -145,6 +153,11 @@ void StatsPage::publish_options() {
 weir_stats_node* StatsPage::node(NodeId node) const {
   if (page_ == nullptr) return nullptr;
   return reinterpret_cast<weir_stats_node*>(reinterpret_cast<char*>(page_) + kNodeOffset) + node.v;
+}
+
+weir_stats_heap* StatsPage::heap(uint32_t row) const {
+  if (page_ == nullptr || row >= uint32_t{WEIR_STATS_HEAPS}) return nullptr;
+  return reinterpret_cast<weir_stats_heap*>(reinterpret_cast<char*>(page_) + heap_offset(nr_nodes_)) + row;
 }
 
 weir_stats_slab* StatsPage::slab(NodeId node, unsigned lane, size_t size_class) const {

@@ -19,7 +19,7 @@ namespace weir {
 class StatsPage {
  public:
   // What the page of a machine with one node takes, and the box, which is not touched before somebody asks.
-  static constexpr size_t kBytesOfOneNode = 8 * kPageSize;
+  static constexpr size_t kBytesOfOneNode = 12 * kPageSize;
 
   // Makes the page for so many nodes, as a memfd if asked for and to be had; else in `room`, kBytesOfOneNode of zeros
   // that are never given back (or null), if that is enough. `options` are shown there.
@@ -39,6 +39,8 @@ class StatsPage {
   weir_control_box* box() const { return box_; }
   weir_stats_node* node(NodeId node) const;
   weir_stats_slab* slab(NodeId node, unsigned lane, size_t size_class) const;
+  // Null also for a row that there is none of.
+  weir_stats_heap* heap(uint32_t row) const;
 
  private:
   void write_head();

@@ -9,7 +9,9 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/publish.h"
 #include "base/units.h"
+#include "weir/stats_page.h"
 
 namespace weir {
 
@@ -17,7 +19,22 @@ class PageOwner {
  public:
   static constexpr uint64_t kNoLimit = ~uint64_t{0};
 
-  void init(uint32_t index) { index_ = index; }
+  // `row`: where its numbers are shown to other processes; null: nowhere.
+  void init(uint32_t index, weir_stats_heap* row) {
+    index_ = index;
+    row_ = row;
+  }
+  weir_stats_heap* row() const { return row_; }
+  // Shows all of it: of a heap that is new here, or in the child of a fork.
+  void show_all() {
+    if (row_ == nullptr) return;
+    publish(row_->charged, charged().v);
+    publish(row_->swapped, swapped().v);
+    publish(row_->peak, peak().v);
+    publish(row_->noswap, uint32_t{noswap()});
+    set_limit(limit());
+    set_cap(Pages(cap_.load(std::memory_order_relaxed)));
+  }
   uint32_t index() const { return index_; }
 
   // Counts pages that are about to be taken; false: the limit does not allow it, and nothing changed.
@@ -28,16 +45,23 @@ class PageOwner {
       if (!allows(now, count)) return false;
     } while (!charged_.compare_exchange_weak(now, now + count.v, std::memory_order_relaxed));
     note_peak(now + count.v);
+    show(&weir_stats_heap::charged, static_cast<int64_t>(count.v));
     return true;
   }
   // Pages were given back.
-  void uncharge(Pages count) { charged_.fetch_sub(count.v, std::memory_order_relaxed); }
+  void uncharge(Pages count) {
+    charged_.fetch_sub(count.v, std::memory_order_relaxed);
+    show(&weir_stats_heap::charged, -static_cast<int64_t>(count.v));
+  }
 
   Pages charged() const { return Pages(charged_.load(std::memory_order_relaxed)); }
   Pages peak() const { return Pages(peak_.load(std::memory_order_relaxed)); }
   // Most pages in memory; kNoLimit.
   uint64_t limit() const { return limit_.load(std::memory_order_relaxed); }
-  void set_limit(uint64_t pages) { limit_.store(pages, std::memory_order_relaxed); }
+  void set_limit(uint64_t pages) {
+    limit_.store(pages, std::memory_order_relaxed);
+    if (row_ != nullptr) publish(row_->limit, pages == kNoLimit ? 0 : pages);
+  }
   // Whether `count` pages more would be within the limit.
   bool has_room(Pages count) const { return allows(charged().v, count); }
 
@@ -48,15 +72,22 @@ class PageOwner {
   // Unmapped, but in memory.
   Pages standby() const { return Pages(standby_.load(std::memory_order_relaxed)); }
   // By reclaim, whose page states these are.
-  void add_swapped(int64_t pages) { swapped_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed); }
+  void add_swapped(int64_t pages) {
+    swapped_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed);
+    show(&weir_stats_heap::swapped, pages);
+  }
   void add_standby(int64_t pages) { standby_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed); }
   void forget_away() {
     swapped_.store(0, std::memory_order_relaxed);
     standby_.store(0, std::memory_order_relaxed);
+    if (row_ != nullptr) publish(row_->swapped, uint64_t{0});
   }
 
   // -- the cap of the OOM policy: what it may be given, swapped or not, until it has given back an eighth of that
-  void set_cap(Pages most) { cap_.store(most.v, std::memory_order_relaxed); }
+  void set_cap(Pages most) {
+    cap_.store(most.v, std::memory_order_relaxed);
+    if (row_ != nullptr) publish(row_->cap, most.v == kNoLimit ? 0 : most.v);
+  }
   bool is_capped() const { return is_capped_at(charged().v); }
 
   // Odd while there is a heap here; each heap has its own. Whoever changes it takes every lock of the heap once before
@@ -111,6 +142,11 @@ class PageOwner {
     uint64_t before = peak_.load(std::memory_order_relaxed);
     while (before < now && !peak_.compare_exchange_weak(before, now, std::memory_order_relaxed)) {
     }
+    if (before < now && row_ != nullptr) publish(row_->peak, now);
+  }
+  // Added, so that it does not matter who is first.
+  void show(uint64_t weir_stats_heap::*field, int64_t change) {
+    if (row_ != nullptr) __atomic_fetch_add(&(row_->*field), static_cast<uint64_t>(change), __ATOMIC_RELAXED);
   }
 
   std::atomic<uint64_t> generation_{0};
@@ -121,6 +157,7 @@ class PageOwner {
   std::atomic<uint64_t> cap_{kNoLimit};
   std::atomic<uint64_t> peak_{0};
   uint32_t index_ = 0;
+  weir_stats_heap* row_ = nullptr;
   std::atomic<bool> noswap_{false};
   std::atomic<Pfn> first_page_{~uint32_t{0}}, end_page_{0};
   std::atomic<uint32_t> hands_[2] = {};

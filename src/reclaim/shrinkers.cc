@@ -4,11 +4,20 @@
 #include <new>
 
 #include "base/units.h"
+#include "os/service_thread.h"
 #include "os/vm.h"
 
 namespace weir {
 
 static_assert(Shrinkers::kNameBytes > 1);
+
+namespace {
+
+// Who waits for the thread looks this often; one that has not got on for a second is given up.
+constexpr uint64_t kTickMs = 20;
+constexpr unsigned kPatienceTicks = 50;
+
+}  // namespace
 
 bool Shrinkers::may_run(Caller caller, Kind kind) {
   switch (caller) {
@@ -41,12 +50,14 @@ Shrinkers::Entry* Shrinkers::find_free() {
   return &(*last)->entries[0];
 }
 
-Shrinkers::Added Shrinkers::add(const void* key, const ShrinkOps& ops, std::string_view name, Kind kind) {
+Shrinkers::Added Shrinkers::add(const void* key, const ShrinkOps& ops, std::string_view name, Kind kind,
+                                uint64_t heap) {
   LockGuard guard(mutex_);
   if (find(key) != nullptr) return Added::kExists;
   Entry* entry = find_free();
   if (entry == nullptr) return Added::kNoMemory;
   entry->kind = kind;
+  entry->heap = heap;
   entry->ops = ops;
   const size_t size = name.size() < kNameBytes ? name.size() : kNameBytes - 1;
   memcpy(entry->name, name.data(), size);
@@ -92,14 +103,14 @@ bool Shrinkers::remove(const void* key) {
 }
 
 // The next entry that the caller may run; it is the caller's until give_back().
-Shrinkers::Entry* Shrinkers::take_next(Place& place, Caller caller, uint32_t self) {
+Shrinkers::Entry* Shrinkers::take_next(Place& place, Caller caller, uint32_t self, uint64_t heap) {
   LockGuard guard(mutex_);
   if (place.chunk == nullptr) place.chunk = first_;
   for (; place.chunk != nullptr; place.chunk = place.chunk->next, place.next = 0) {
     while (place.next < kEntriesPerChunk) {
       Entry& entry = place.chunk->entries[place.next++];
       if (entry.key == nullptr || entry.leaving.load() || entry.runner.load() != 0) continue;
-      if (!may_run(caller, entry.kind)) continue;
+      if (!may_run(caller, entry.kind) || (heap != 0 && entry.heap != heap)) continue;
       entry.runner.store(self);
       return &entry;
     }
@@ -123,7 +134,7 @@ void Shrinkers::give_back(Entry& entry, const ShrinkResult& result, uint64_t def
   port::futex_wake(entry.runner, INT32_MAX);
 }
 
-uint64_t Shrinkers::shrink(Caller caller, unsigned priority) {
+uint64_t Shrinkers::shrink(Caller caller, unsigned priority, uint64_t heap) {
   if (nr_all_.load(std::memory_order_relaxed) == 0) return 0;
   const uint32_t self = os::thread_id();
   const bool was_inside = caller == Caller::kKswapd || is_inside();
@@ -135,7 +146,7 @@ uint64_t Shrinkers::shrink(Caller caller, unsigned priority) {
   std::atomic<uint32_t>& beat = caller == Caller::kThread ? beat_ : other_beat;
   uint64_t freed = 0;
   Place place;
-  while (Entry* entry = take_next(place, caller, self)) {
+  while (Entry* entry = take_next(place, caller, self, heap)) {
     uint64_t deferred = entry->deferred;
     const ShrinkResult result = do_shrink_slab(entry->ops, deferred, priority, beat, entry->leaving);
     freed += result.freed;
@@ -146,6 +157,61 @@ uint64_t Shrinkers::shrink(Caller caller, unsigned priority) {
     nr_inside_.fetch_sub(1, std::memory_order_relaxed);
   }
   return freed;
+}
+
+// -- of a heap at its limit
+
+bool Shrinkers::has_heap(uint64_t heap) {
+  if (!has_any()) return false;
+  LockGuard guard(mutex_);
+  for (Chunk* chunk = first_; chunk != nullptr; chunk = chunk->next)
+    for (const Entry& entry : chunk->entries)
+      if (entry.key != nullptr && entry.heap == heap) return true;
+  return false;
+}
+
+uint64_t Shrinkers::shrink_heap(uint64_t heap, unsigned priority) {
+  if (is_inside()) return 0;
+  const uint64_t freed = shrink(Caller::kWaiter, priority, heap);
+  return freed + shrink_on_thread(heap, priority);
+}
+
+// Another heap may have its turn first. A callback that stands still, for the lock of this very thread maybe, is not
+// waited for.
+uint64_t Shrinkers::shrink_on_thread(uint64_t heap, unsigned priority) {
+  if (!has_thread() && !expects_thread_.load(std::memory_order_relaxed)) {
+    want_thread();
+    return 0;
+  }
+  uint32_t beat = beat_.load(std::memory_order_relaxed);
+  bool asked = false;
+  for (unsigned still = 0; still < kPatienceTicks; ++still) {
+    const uint32_t round = heap_round_.load();
+    uint64_t nobody = 0;
+    if (!asked && wanted_heap_.compare_exchange_strong(nobody, heap)) {
+      wanted_heap_priority_.store(priority);
+      asked = true;
+      bell_.ring();
+    } else if (asked && wanted_heap_.load() != heap) {
+      return heap_freed_.load();
+    }
+    os::futex_wait_ms(heap_round_, round, kTickMs);
+    if (beat_.load(std::memory_order_relaxed) != beat) still = 0;
+    beat = beat_.load(std::memory_order_relaxed);
+  }
+  return 0;
+}
+
+uint64_t Shrinkers::begin_heap_round(unsigned& priority) {
+  priority = wanted_heap_priority_.load();
+  return wanted_heap_.load();
+}
+
+void Shrinkers::end_heap_round(uint64_t freed) {
+  heap_freed_.store(freed);
+  wanted_heap_.store(0);
+  heap_round_.fetch_add(1);
+  port::futex_wake(heap_round_, INT32_MAX);
 }
 
 // Takes a place among the threads that are inside; kMostInside: there is none.
@@ -198,6 +264,7 @@ void Shrinkers::thread_begins() {
   nr_inside_.fetch_add(1, std::memory_order_relaxed);
   wants_thread_.store(false, std::memory_order_relaxed);
   thread_.store(self, std::memory_order_release);
+  expects_thread_.store(false, std::memory_order_relaxed);
 }
 
 unsigned Shrinkers::begin_round() {
@@ -242,6 +309,8 @@ void Shrinkers::after_fork_in_child() {
   thread_.store(thread_forked ? self : 0);
   if (!thread_forked) {
     wanted_.store(kNothing);
+    wanted_heap_.store(0);
+    expects_thread_.store(false);
     at_work_.store(false);
   }
   wants_thread_.store(false);

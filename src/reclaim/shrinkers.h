@@ -40,13 +40,19 @@ class Shrinkers {
 
   // `key`: an address by which it is removed; nothing is read there. The name is copied.
   enum class Added : uint8_t { kAdded, kExists, kNoMemory };
-  [[nodiscard]] Added add(const void* key, const ShrinkOps& ops, std::string_view name, Kind kind);
+  // `heap`: whose limit asks it, too; 0: none's.
+  [[nodiscard]] Added add(const void* key, const ShrinkOps& ops, std::string_view name, Kind kind, uint64_t heap = 0);
   // Waits until its callbacks have returned, unless it is called by one of them. False: there is none.
   [[nodiscard]] bool remove(const void* key);
 
   // One round at each that the caller may run and nobody else is running; returns the objects that were freed. With no
   // lock held.
-  uint64_t shrink(Caller caller, unsigned priority);
+  // `heap`: only those of that heap; 0: all.
+  uint64_t shrink(Caller caller, unsigned priority, uint64_t heap = 0);
+  // The same for who is at a heap's limit: kDirect on the calling thread, the others on theirs, which is waited for as
+  // long as it gets on.
+  uint64_t shrink_heap(uint64_t heap, unsigned priority);
+  bool has_heap(uint64_t heap);
   // Whether the calling thread is running callbacks of the program, or is there for nothing else.
   bool is_inside() const;
   // The calling thread runs code of the program's that is to free memory: it is inside from here on. False: it was
@@ -64,11 +70,17 @@ class Shrinkers {
   // By the thread: the priority that was asked for; kNothing: none was.
   static constexpr unsigned kNothing = ~0u;
   [[nodiscard]] unsigned begin_round();
+  // By the thread: the heap that waits for a round, and at which priority; 0: none does. Ended by end_heap_round.
+  [[nodiscard]] uint64_t begin_heap_round(unsigned& priority);
+  void end_heap_round(uint64_t freed);
   void end_round() { at_work_.store(false, std::memory_order_release); }
   // Whether somebody asked who has no answer yet, though there is a thread.
   bool is_busy() const;
   // There is no thread and something for it to do.
   bool wants_thread() const { return wants_thread_.load(std::memory_order_relaxed); }
+  // One was started, and will begin.
+  void expect_thread() { expects_thread_.store(true, std::memory_order_relaxed); }
+  void expect_none() { expects_thread_.store(false, std::memory_order_relaxed); }
   void want_thread() { wants_thread_.store(true, std::memory_order_relaxed); }
   bool has_thread() const { return thread_.load(std::memory_order_acquire) != 0; }
   Bell& bell() { return bell_; }
@@ -98,6 +110,7 @@ class Shrinkers {
     Stats stats;
     std::atomic<uint32_t> runner;  // the thread that runs its callbacks; 0: none does
     std::atomic<bool> leaving;     // it is being removed
+    uint64_t heap;                 // 0: none
     bool removed_inside;           // by one of its callbacks: who runs them frees the entry
     char name[kNameBytes];
   };
@@ -117,7 +130,8 @@ class Shrinkers {
   static bool may_run(Caller caller, Kind kind);
   Entry* find(const void* key) WEIR_REQUIRES(mutex_);
   Entry* find_free() WEIR_REQUIRES(mutex_);
-  Entry* take_next(Place& place, Caller caller, uint32_t self);
+  Entry* take_next(Place& place, Caller caller, uint32_t self, uint64_t heap);
+  uint64_t shrink_on_thread(uint64_t heap, unsigned priority);
   void give_back(Entry& entry, const ShrinkResult& result, uint64_t deferred);
   void free_entry(Entry& entry) WEIR_REQUIRES(mutex_);
   unsigned enter(uint32_t self);
@@ -132,7 +146,13 @@ class Shrinkers {
   std::atomic<uint32_t> beat_{0};
   std::atomic<uint32_t> wanted_{kNothing};
   std::atomic<bool> at_work_{false};
+  // A heap whose shrinkers the thread should run, one at a time; the round changes when it did, or the place is free.
+  std::atomic<uint64_t> wanted_heap_{0};
+  std::atomic<uint32_t> wanted_heap_priority_{0};
+  std::atomic<uint64_t> heap_freed_{0};
+  std::atomic<uint32_t> heap_round_{0};
   std::atomic<bool> wants_thread_{false};
+  std::atomic<bool> expects_thread_{false};
   std::atomic<uint32_t> thread_{0};
   Bell bell_;
   ReclaimCounters* counters_ = nullptr;

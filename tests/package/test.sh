@@ -28,7 +28,7 @@ output=$("$prefix/bin/weir" run -- printenv LD_PRELOAD 2>&1) || fail "weir run e
 
 quietly cmake -S "$here/consumer" -B "$room/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_BUILD_TYPE=Release
 quietly cmake --build "$room/build"
-for program in in_c in_cxx in_c_static replaced; do
+for program in in_c in_cxx in_c_static replaced pmr_heap; do
   output=$("$room/build/$program" 2>&1) || fail "$program (built with CMake) ended with status $?: $output"
   echo "CMake, $program: $(echo "$output" | sed "s|$room|ROOM|")"
 done
@@ -37,6 +37,12 @@ done
 output=$(WEIR_CONF=limit=32M,swap=none "$room/build/shedding_cache" 2>&1) ||
   fail "shedding_cache under a limit ended with status $?: $output"
 echo "CMake, shedding_cache under a limit: $(echo "$output" | head -n 1)"
+
+# The one that leaks loses its heap, the others live on.
+output=$(WEIR_CONF=limit=32M,swap=none "$room/build/tenants" 2>"$room/errors") ||
+  { cat "$room/errors" >&2; fail "tenants under a limit ended with status $?: $output"; }
+grep -q '^Out of memory: Emptied heap 3 (tenant 2) ' "$room/errors" || fail "tenants: no report of the victim"
+echo "CMake, tenants under a limit: $(echo "$output" | sed -n 3p)"
 
 command -v pkg-config >/dev/null || { echo "pkg-config is not installed: its part is left out"; exit 0; }
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name weir.pc)")

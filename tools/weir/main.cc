@@ -10,6 +10,7 @@
 #include "doctor.h"
 #include "failure.h"
 #include "generate.h"
+#include "heaps.h"
 #include "inspect.h"
 #include "plot.h"
 #include "pool.h"
@@ -32,6 +33,7 @@ constexpr const char* kExamples = R"(Examples:
   weir top
   weir vmstat 4711 1
   weir meminfo 4711
+  weir heaps 4711
   weir get 4711
   weir set 4711 limit=256M
   weir run --limit 512M --record server.jsonl -- ./server
@@ -154,6 +156,7 @@ int start(std::vector<std::string> arguments) {
   CLI::App* doctor_command = add_doctor(app, doctor_settings);
   CLI::App* options = app.add_subcommand("options", "List every key of WEIR_CONF with its default");
   add_inspection(app);
+  add_heaps(app);
   add_pool(app);
   add_top(app);
   add_settings(app);

@@ -42,7 +42,9 @@ bool is_understood(const weir_stats_page& p) {
          p.slab_size % 8 == 0 && p.node_offset >= kFirstSize && p.nr_nodes <= 1024 && p.nr_classes <= 65536 &&
          p.nr_lanes <= 1024 && within(p.node_offset, p.nr_nodes, p.node_size, p.size) &&
          within(p.slab_offset, uint64_t{p.nr_nodes} * p.nr_lanes * p.nr_classes, p.slab_size, p.size) &&
-         within(p.swap_path_offset, WEIR_STATS_PATH, 1, p.size) && p.nr_counters <= WEIR_STATS_COUNTERS &&
+         within(p.swap_path_offset, WEIR_STATS_PATH, 1, p.size) && p.node_offset >= sizeof(weir_stats_page) &&
+         p.heap_size >= sizeof(weir_stats_heap) && p.heap_size % 8 == 0 && p.heap_offset % 8 == 0 &&
+         within(p.heap_offset, p.nr_heap_rows, p.heap_size, p.size) && p.nr_counters <= WEIR_STATS_COUNTERS &&
          p.nr_node_counters <= WEIR_STATS_NODE_COUNTERS;
 }
 

@@ -48,6 +48,17 @@ std::vector<uint32_t> Snapshot::nodes() const {
   return all;
 }
 
+std::vector<weir_stats_heap> Snapshot::heaps() const {
+  std::vector<weir_stats_heap> all;
+  for (uint32_t row = 0; row < page().nr_heap_rows; ++row) {
+    weir_stats_heap heap = *weir_stats_heap_at(&page(), row);
+    if (heap.id == 0 || heap.id != heap.id_again) continue;
+    heap.name[sizeof(heap.name) - 1] = '\0';
+    all.push_back(heap);
+  }
+  return all;
+}
+
 std::string Snapshot::mode() const {
   return !limited() ? "none" : page().mode == WEIR_STATS_SWAP ? "swap" : "purge";
 }

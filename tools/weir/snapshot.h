@@ -47,6 +47,9 @@ class Snapshot {
   [[nodiscard]] std::vector<Counter> counters() const;
   [[nodiscard]] std::vector<Counter> counters(uint32_t n) const;
 
+  // The heaps that the page has room for, in the order of their rows.
+  [[nodiscard]] std::vector<weir_stats_heap> heaps() const;
+
   struct Slabs {
     uint32_t object_size, objects_per_slab, pages_per_slab;
     uint64_t slabs, objects, active;
