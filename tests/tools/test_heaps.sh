@@ -7,6 +7,7 @@ library=$(dirname "$2")/libweir-malloc.so
 tenants=$3
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/processes.sh"
+status=0 output="" errors=""
 
 # value PID PYTHON: an expression on the JSON `d`, with `all` its heap of that name.
 value() {
@@ -14,7 +15,7 @@ value() {
 import json, sys
 d = json.load(sys.stdin)
 all = [h for h in d['list'] if h['name'] == 'all'][0]
-print($2)"
+print(($2))"
 }
 is() { [ "$(value "$1" "$2")" = "$3" ] || { echo "$2 is $(value "$1" "$2"), not $3" >&2; return 1; }; }
 row() { "$weir" heaps "$1" | awk '$NF == "all"' | tr -s ' '; }
@@ -36,15 +37,17 @@ holds "not all are shown" is "$many" "d['heaps'], d['shown']" "(102, 64)"
 holds "and the table says so" [ "$("$weir" heaps "$many" | tail -n 1)" = "(64 of 102 heaps are shown)" ]
 for each in "$free" "$limited"; do
   kill -USR1 "$each"
-  becomes "a child" pgrep -P "$each" tenants
-  child=$(pgrep -P "$each" tenants)
+  has_child() { pgrep -P "$each" tenants >"$room/children"; }
+  becomes "a child" has_child
+  child=$(cat "$room/children")
   started+=("$child")
   child_has_more() { is "$child" "all['charged']" 768 2>/dev/null; }
   becomes "the child's heap grows" child_has_more
   holds "its parent's does not" is "$each" "all['charged']" 512
 done
 start sleeper env LD_PRELOAD="$library" sh -c 'echo ready; exec sleep 60'
-becomes "a program without heaps" [ "$("$weir" heaps "$pid" | wc -l)" = 1 ]
+has_none() { [ "$("$weir" heaps "$1" 2>/dev/null | wc -l)" = 1 ]; }
+becomes "a program without heaps" has_none "$pid"
 refuses_with 66 "not on weir" "$weir" heaps $$
 refuses_with 66 "no such process" "$weir" heaps 4194303
 finish
