@@ -14,6 +14,7 @@
 #include "base/print.h"
 #include "malloc/callbacks.h"
 #include "malloc/decay.h"
+#include "malloc/follow_cgroup.h"
 #include "malloc/process.h"
 #include "os/file.h"
 #include "os/proc.h"
@@ -168,7 +169,10 @@ void start_reclaim() {
     return;
   }
   Reclaimer& reclaimer = *process_allocator().reclaimer();
-  reclaimer.call_often(process_poll_requests);
+  reclaimer.call_often([] {
+    process_poll_requests();
+    follow_cgroup();
+  });
   callbacks_connect(reclaimer);
   reclaimer.start();
   if (reclaimer.pool_problem() != nullptr) say_of_pool(reclaimer.pool_problem());

@@ -408,8 +408,12 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   for (;;) {
     const uint32_t word = kswapd.progress.load(std::memory_order_acquire);
     enough = zone.free_budget() >= count + zone.watermarks().min;
-    if (enough || kswapd.fruitless.load() >= kMostFruitless) break;
-    if (kswapd.fruitless.load() != 0) try_everything(kswapd, drained);
+    // kswapd may have given up before this thread had a processor, and so without what only the thread can give back.
+    const uint32_t fruitless = kswapd.fruitless.load();
+    const bool hopeless = fruitless >= kMostFruitless;
+    if (enough || (hopeless && drained)) break;
+    if (fruitless != 0) try_everything(kswapd, drained);
+    if (hopeless) continue;
     wake(kswapd);
     os::futex_wait_ms(kswapd.progress, word, kWaitMs);
   }

@@ -94,6 +94,13 @@ bool Reclaimer::options_changed(Budget budget) {
   return true;
 }
 
+bool Reclaimer::cgroup_has_changed() const {
+  const bool follows = options_->limit == kCgroupLimit || options_->rss_limit == kCgroupLimit;
+  if (!follows || is_lifted() || pool_.is_member()) return false;
+  const Pages now = resolve(*options_).pages;
+  return now.v != 0 && now != limit_.load();
+}
+
 void Reclaimer::change_policies() {
   update_policy();
   for (unsigned i = 0; i < nr_nodes_; ++i) {

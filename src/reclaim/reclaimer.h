@@ -71,6 +71,8 @@ class Reclaimer {
   // limit. Their watermarks are the caller's. False: there would be no limit any more, and nothing changes.
   enum class Budget : bool { kStays, kAlso };
   [[nodiscard]] bool options_changed(Budget budget);
+  // Whether the limit is to be the cgroup's, and that is another one now. By who may change options; 0.1 ms.
+  bool cgroup_has_changed() const;
   // The most that zswap_max can be while the program runs.
   Pages zswap_room() const;
   // Whether this is the child of a fork that cannot swap and was therefore left without a limit.

@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 12u);
+  EXPECT_EQ(changeable, 13u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

@@ -27,6 +27,13 @@ static size_t exhaust(size_t size) {
     ++count;
   }
   CHECK(count < kMostChunks && errno == ENOMEM);
+  /* Small ones may go on for a moment, so that the program can unwind: from half of what is kept below min. */
+  size_t refused_at = count;
+  while (count < kMostChunks && (chunks[count] = malloc(size)) != NULL) {
+    fill_noise(chunks[count], size, count);
+    ++count;
+  }
+  CHECK((count - refused_at) * size <= memory_limit() / 32);
   errno = 0;
   CHECK(calloc(1, size) == NULL && errno == ENOMEM);
   /* Not a very long one: it would be charged by what is touched of it. */

@@ -98,8 +98,26 @@ class PressureTest : public testing::Test {
  protected:
   void start() {
     // kswapd goes on for as long as the process lives.
-    const auto connect = [this](Reclaimer& reclaimer) { reclaimer.connect(shrinkers_, events_); };
+    const auto connect = [this](Reclaimer& reclaimer) {
+      reclaimer.connect(shrinkers_, events_);
+      reclaimer.call_in_vain(give_own);
+    };
+    own = {&a_, {}};
+    own_asked.store(0);
     if (const char* why = a_.start(kLimit, kCapacity, connect)) GTEST_SKIP() << why;
+  }
+  // What a thread keeps for itself, until it waits in vain.
+  struct Own {
+    LimitedAllocator* a;
+    std::vector<void*> blocks;
+  };
+  static inline Own own{};
+  static inline std::atomic<unsigned> own_asked{0};
+  static void give_own() {
+    own_asked.fetch_add(1);
+    if (own.blocks.empty()) return;
+    for (void* p : own.blocks) EXPECT_EQ((*own.a)->free(nullptr, p).misuse, Misuse::kNone);
+    own.blocks.clear();
   }
   void expect_nobody_stalled() {
     settle(a_);
@@ -197,6 +215,25 @@ TEST_F(PressureTest, OneThatStandsStillIsNotWaitedForInVain) {
   EXPECT_TRUE(wait_until([&] { return cache.freed.load() != 0 && cache.insert(i); }));
   cache.end();
   for (void* p : cache.blocks) ASSERT_EQ(a_->free(nullptr, p).misuse, Misuse::kNone);
+  EXPECT_STREQ(find_fault(a_), nullptr);
+}
+
+// Where others have the processors, kswapd has tried everything before a thread that waits looks again.
+TEST_F(PressureTest, WhoComesAfterKswapdGaveUpGivesItsOwnFirst) {
+  start();
+  if (IsSkipped()) return;
+  std::vector<void*> all;
+  while (void* p = a_->malloc(nullptr, kBlock)) {
+    write_content(p, kBlock, content_seed(all.size() * 4, Content::kRandom));
+    all.push_back(p);
+  }
+  EXPECT_GT(own_asked.load(), 0u);
+  for (int i = 0; i < 10; ++i) own.blocks.push_back(all.back()), all.pop_back();
+  void* p = a_->malloc(nullptr, kBlock);
+  EXPECT_NE(p, nullptr);
+  EXPECT_TRUE(own.blocks.empty());
+  if (p != nullptr) all.push_back(p);
+  for (void* each : all) ASSERT_EQ(a_->free(nullptr, each).misuse, Misuse::kNone);
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
 

@@ -233,12 +233,14 @@ done
 
 # -- somebody else's
 if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
-  as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+  # A user of the test's own: others run programs on weir as nobody.
+  stranger=$((60000 + $$ % 5000))
+  as_stranger() { setpriv --reuid "$stranger" --regid "$stranger" --clear-groups "$@"; }
   cp "$weir" "$room/weir"
   chmod 755 "$room/weir"
-  if as_nobody "$room/weir" --version >/dev/null 2>&1; then
-    refuses 66 "weir: process $free: permission denied: it is another user's, or protected" as_nobody "$room/weir" meminfo "$free"
-    refuses 66 'weir: none of your processes is on weir; name one by its PID' as_nobody "$room/weir" meminfo
+  if as_stranger "$room/weir" --version >/dev/null 2>&1; then
+    refuses 66 "weir: process $free: permission denied: it is another user's, or protected" as_stranger "$room/weir" meminfo "$free"
+    refuses 66 'weir: none of your processes is on weir; name one by its PID' as_stranger "$room/weir" meminfo
   fi
 fi
 finish

@@ -44,7 +44,7 @@ constexpr const char* kRunHelp =
     R"(SIZE is a number of bytes, or one with K, M, G or T. The command becomes PROGRAM, which starts with
 LD_PRELOAD and WEIR_CONF set; both pass on to the programs that it starts, each with a limit of its own (so --swap
 should name a directory when there are several: a file or device serves one process at a time).
-Without --limit and --rss-limit the limit is that of the cgroup.
+Without --limit and --rss-limit the limit is that of the cgroup, and follows it.
 
 Examples:
   weir run --limit 512M -- redis-server --port 7000

@@ -1,0 +1,13 @@
+// Purpose: a limit that is the cgroup's (limit=cgroup, as under weir run without --limit) follows it while the program
+//          runs.
+// Thread safety: any of weir's threads, with no lock held.
+#pragma once
+
+namespace weir {
+
+// Looks once a second whether the limit of the process's groups is another one now (memory.max, memory.high, and
+// memory.limit_in_bytes of version 1), and takes it over. A limit that is gone leaves the last one in force: there must
+// be one for pages to be swapped.
+void follow_cgroup();
+
+}  // namespace weir
