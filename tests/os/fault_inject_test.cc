@@ -108,7 +108,8 @@ TEST(FaultInject, AsManyRulesAsThereIsRoomFor) {
   for (unsigned i = 0; i < FaultInjector::kMaxRules; ++i) plan += (i == 0 ? "" : ",") + std::string("read:EIO:after=7");
   FaultInjector faults;
   EXPECT_FALSE(faults.parse(plan));
-  const auto problem = faults.parse(plan + ",write:EIO");
+  plan += ",write:EIO";  // what is wrong is told by a part of it
+  const auto problem = faults.parse(plan);
   ASSERT_TRUE(problem);
   EXPECT_EQ(problem.where, "write:EIO");
   EXPECT_NE(std::string(problem.expected).find(std::to_string(FaultInjector::kMaxRules)), std::string::npos);
