@@ -93,7 +93,8 @@ static void profile(void) {
   install(SIGPROF, touch_anywhere, 0);
   CHECK(setitimer(ITIMER_PROF, &timer, NULL) == 0);
   for (uintptr_t i = 0; i < kThreads; ++i) CHECK(pthread_create(&threads[i], NULL, use_memory, (void*)(i + 1)) == 0);
-  for (int round = 0; round < 2; ++round) {
+  /* The timer counts processor time, of which a fast machine needs little for two rounds. */
+  for (int round = 0; round < 2 || handled <= 50; ++round) {
     check_data(&data);
     pid_t child = fork();
     if (child == 0) {
@@ -105,7 +106,6 @@ static void profile(void) {
   }
   stop = 1;
   for (int i = 0; i < kThreads; ++i) CHECK(pthread_join(threads[i], NULL) == 0);
-  CHECK(handled > 50);
 }
 
 static void* volatile fault_address;
