@@ -9,7 +9,6 @@
 #include <sys/rseq.h>
 #include <time.h>
 
-#include <bit>
 #include <cstring>
 
 #include "base/units.h"
@@ -193,26 +192,12 @@ const volatile uint32_t* cpu_word() {
   return reinterpret_cast<const volatile uint32_t*>(area + offsetof(struct rseq, cpu_id));
 }
 
-unsigned CpuMask::count() const {
-  unsigned sum = 0;
-  for (const uint64_t word : words) sum += static_cast<unsigned>(std::popcount(word));
-  return sum;
-}
-
-bool get_cpus(CpuMask& mask) {
-  mask = {};
-  return syscall6(SYS_sched_getaffinity, 0, sizeof(mask.words), as_arg(mask.words)) > 0;
-}
-
-bool run_on_cpus(const CpuMask& mask) {
-  return syscall6(SYS_sched_setaffinity, 0, sizeof(mask.words), as_arg(mask.words)) == 0;
-}
-
 bool run_on_cpu(unsigned cpu) {
-  CpuMask mask;
-  if (cpu >= CpuMask::kMost) return false;
-  mask.add(cpu);
-  return run_on_cpus(mask);
+  // Masks of 1024 processors, the most that Linux distributions are built for... more are left unbound.
+  unsigned long mask[1024 / 64] = {};
+  if (cpu >= 1024) return false;
+  mask[cpu / 64] = 1ul << (cpu % 64);
+  return syscall6(SYS_sched_setaffinity, 0, sizeof(mask), as_arg(mask)) == 0;
 }
 
 void yield() {

@@ -35,19 +35,7 @@ void close_all_descriptors_but(const int* kept, unsigned nr_kept);
 uint32_t thread_id();
 // Where the kernel keeps the processor number of the calling thread (its rseq area); null when it has none.
 const volatile uint32_t* cpu_word();
-// A set of processors: of 1024, the most that Linux distributions are built for.
-struct CpuMask {
-  static constexpr unsigned kMost = 1024;
-  uint64_t words[kMost / 64] = {};
-  bool has(unsigned cpu) const { return cpu < kMost && (words[cpu / 64] >> (cpu % 64) & 1) != 0; }
-  void add(unsigned cpu) { words[cpu / 64] |= uint64_t{1} << (cpu % 64); }
-  void remove(unsigned cpu) { words[cpu / 64] &= ~(uint64_t{1} << (cpu % 64)); }
-  unsigned count() const;
-};
-// Where the calling thread may run; false: on a machine with more processors than a mask holds.
-[[nodiscard]] bool get_cpus(CpuMask& mask);
-// Binds the calling thread to these processors, or to one; false when the system refuses.
-[[nodiscard]] bool run_on_cpus(const CpuMask& mask);
+// Binds the calling thread to one processor; false when the system refuses.
 [[nodiscard]] bool run_on_cpu(unsigned cpu);
 void yield();
 // Sleeps while `word` holds `expected`, at most that long; may wake without a reason.

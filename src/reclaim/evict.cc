@@ -160,7 +160,6 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, uint64_t only) {
   const uint64_t dropped = clean != 0 ? drop_clean(c, clean) : 0;
   const uint64_t swapped = cluster.swapped.load() & mine;
   const uint64_t out = move_out(c, mine & ~clean) & ~swapped;
-  if (sc.place != nullptr) sc.place->note(out);
   zone_->charge(c, out);
   cluster.standby.fetch_or(out);
   nr_standby_.fetch_add(pages_in(out), std::memory_order_relaxed);

@@ -90,7 +90,6 @@ void Reclaimer::note_thread(Handler& handler, uint32_t thread) {
   handler.in_a_row = thread == handler.last_thread && thread != 0 ? handler.in_a_row + 1 : 0;
   handler.last_thread = thread;
   handler.bench.alone = handler.in_a_row >= kAloneFaults;
-  busy_cpu_.note(handler.bench.alone ? handler.cpu : BusyCpu::kNone);
 }
 
 void Reclaimer::run_handler(Handler& handler) {
@@ -143,7 +142,6 @@ void Reclaimer::run_first(Kswapd& kswapd) {
 }
 
 void Reclaimer::run_kswapd(Kswapd& kswapd) {
-  kswapd.place = UnmapPlace(busy_cpu_);
   for (;;) {
     const uint32_t word = kswapd.word.load(std::memory_order_acquire);
     run_requests();
@@ -225,7 +223,6 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
       if (sc.to_reclaim > Pages(kRoundPages)) sc.to_reclaim = Pages(kRoundPages);
       sc.priority = priority;
       sc.urgent = urgent && free <= Pages(marks.min.v / 2);
-      sc.place = &kswapd.place;
       sc.reclaimed = shrink_over_soft_limit(kswapd, sc);
       node.shrink(sc, kswapd.bench);
       freed += sc.reclaimed;

@@ -16,7 +16,6 @@
 #include "reclaim/cluster.h"
 #include "reclaim/counters.h"
 #include "reclaim/shards.h"
-#include "reclaim/unmap_place.h"
 #include "swap/compressor.h"
 #include "swap/swap_files.h"
 #include "swap/swap_queue.h"
@@ -103,9 +102,8 @@ struct ScanControl {
   unsigned priority = 12;  // lru_size >> priority pages are scanned in a round
   bool kswapd = true;      // who does it, for the counters
   bool urgent = false;     // Standby need not keep its share
-  UnmapPlace* place = nullptr;
-  Pages visited{};  // pages whose turn it was
-  Pages scanned{};  // of those, pages that were kept or written out; Standby is still to be decided
+  Pages visited{};         // pages whose turn it was
+  Pages scanned{};         // of those, pages that were kept or written out; Standby is still to be decided
   Pages reclaimed{};
 };
 
@@ -269,7 +267,6 @@ class NodeReclaim {
   void relist(ClusterId c);
   void finish_batch(GarbageBatch& batch);
   bool wants_standby_out(const ScanControl& sc) const;
-  bool fills_standby(const ScanControl& sc, bool filling) const;
   Pages standby_target() const;
   void sync_pool();
 

@@ -205,9 +205,8 @@ class Reclaimer {
     std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
     std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
     uint64_t stolen_before = 0;
-    uint64_t owed_since_ns = 0;           // 0: not
-    std::atomic<uint32_t> owed_pause{0};  // never changes
-    UnmapPlace place;
+    uint64_t owed_since_ns = 0;                          // 0: not
+    std::atomic<uint32_t> owed_pause{0};                 // never changes
     unsigned slab_priority = Shrinkers::kFirstPriority;  // that the program's caches are asked at next
     uint32_t beat = 0;                                   // of the shrinkers, at the last look
     uint64_t beat_ms = 0;                                // since when it is that, or they were asked
@@ -240,7 +239,7 @@ class Reclaimer {
   void run_handler(Handler& handler);
   void begin_work(Handler& handler);
   void follow(Handler& handler, uint32_t thread);
-  void note_thread(Handler& handler, uint32_t thread);
+  static void note_thread(Handler& handler, uint32_t thread);
   void wait_for_fault_or_read(Handler& handler);
   bool set_up();
   bool wants_file() const { return !options_->swap.empty() && options_->swap.view() != "none"; }
@@ -321,7 +320,6 @@ class Reclaimer {
   SwapFiles files_;
   os::FaultInjector faults_;
   Handler* handlers_ = nullptr;
-  BusyCpu busy_cpu_;
   Kswapd* kswapds_[kMaxNodes] = {};
   uint32_t owner_ = 0;  // a thread with weir's descriptor table
   // What the child of a fork gets: a descriptor of each file, for each the writing end of a pipe by whose end the

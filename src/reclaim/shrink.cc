@@ -14,10 +14,6 @@ namespace {
 constexpr unsigned kMostFailures = 32;
 // From this share of its room on, the pool writes its oldest pages to the swap file, if there is one.
 constexpr uint64_t kPoolFullPercent = 90;
-// What is unmapped at a time beyond Standby's share: so much that changing processors twice (some 50 us) does not
-// count, and a part of that share only, since these pages had their second chance cut short.
-constexpr uint64_t kMostFill = 256;
-constexpr uint64_t kFillShare = 4;
 
 }  // namespace
 
@@ -30,13 +26,6 @@ Pages NodeReclaim::standby_target() const {
 bool NodeReclaim::wants_standby_out(const ScanControl& sc) const {
   const Pages now = standby();
   return now.v != 0 && (sc.urgent || now > standby_target());
-}
-
-// Pages are unmapped by the hundred, and not one cluster for each that is written: see unmap_place.h.
-bool NodeReclaim::fills_standby(const ScanControl& sc, bool filling) const {
-  if (!filling || sc.place == nullptr || sc.urgent) return !wants_standby_out(sc);
-  const uint64_t target = standby_target().v, more = target / kFillShare;
-  return standby().v < target + (more < kMostFill ? more : kMostFill);
 }
 
 ClusterId NodeReclaim::pop_present() {
@@ -92,17 +81,12 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   const uint64_t reclaimed_before = sc.reclaimed.v;
   unsigned failures = 0;
   GarbageBatch batch;
-  bool filling = false;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
-    filling = fills_standby(sc, filling);
-    ClusterId c = filling ? kNoCluster : pop_standby();
+    ClusterId c = wants_standby_out(sc) ? pop_standby() : kNoCluster;
     const bool out = c != kNoCluster;
     if (!out) {
       if (sc.visited.v - visited_before >= budget) break;
       c = pop_present();
-      if (sc.place != nullptr) sc.place->enter();
-    } else if (sc.place != nullptr) {
-      sc.place->leave();
     }
     if (c == kNoCluster) {
       // Nothing is left to unmap: what is in Standby is the last resort.
@@ -121,7 +105,6 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
     batch.pages += static_cast<unsigned>(done.v);
     if (batch.count == GarbageBatch::kClusters || batch.pages >= GarbageBatch::kMostPages) finish_batch(batch);
   }
-  if (sc.place != nullptr) sc.place->leave();
   finish_batch(batch);
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   // After what was scanned, so that nobody sees more pages stolen than scanned.
