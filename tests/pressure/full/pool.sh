@@ -4,6 +4,7 @@
 # limit (5% or 8 MiB above it at most), as they tell it and as the kernel does; pages that were swapped out; every
 # process a member while it lives, and none left in the end.
 . "$(dirname "$0")/../common.sh"
+. "$(dirname "$0")/../../programs/nginx_site.bash"
 export PATH=$PATH:/usr/sbin
 need nginx curl setpriv
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
@@ -34,22 +35,6 @@ member() {
   exec "${as_server[@]}" "$weir" run --pool "$pool" --limit "$limit" --swap "$room/swap" -- "$@"
 }
 
-write_nginx_configuration() {
-  mkdir -p files logs
-  local i
-  for i in $(seq 40); do seq $((i * i * 20)) >"files/$i.txt"; done
-  cat >nginx.conf <<TEXT
-daemon off; master_process on; worker_processes 4; pid $PWD/pid; error_log $PWD/logs/error;
-events { worker_connections 200; }
-http {
-  access_log off; gzip on; gzip_types text/plain; gzip_min_length 100; default_type text/plain;
-  client_body_temp_path $PWD/1; proxy_temp_path $PWD/2; fastcgi_temp_path $PWD/3; uwsgi_temp_path $PWD/4;
-  scgi_temp_path $PWD/5;
-  server { listen 127.0.0.1:$port; root $PWD/files; location /again/ { proxy_pass http://127.0.0.1:$port/; } }
-}
-TEXT
-  chmod -R a+rwX .
-}
 fetch_all() {
   local path
   for path in "" again/; do
@@ -81,7 +66,7 @@ watch_pool() {
 use_both() {
   chmod 777 . && mkdir -m 777 pg web || return 1
   port=$(free_port) || return 1
-  (cd web && write_nginx_configuration)
+  (cd web && write_nginx_site 4 40 && chmod -R a+rwX .)
   cd pg || return 1
   "${as_user[@]}" "$bin/initdb" -D data -A trust -U postgres --no-sync >initdb.log 2>&1 || { cat initdb.log >&2; return 1; }
   (member "$bin/postgres" -D data -k "$PWD" -c listen_addresses= -c fsync=off -c port=5432 -c jit=off -c shared_buffers=16MB) &

@@ -1,24 +1,9 @@
 #!/usr/bin/env bash
 # nginx: files of many sizes served by several workers, with compression, a reload in between, a clean end.
 . "$(dirname "$0")/../common.sh"
+. "$(dirname "$0")/../nginx_site.bash"
 export PATH=$PATH:/usr/sbin
 need nginx curl
-
-write_configuration() {
-  mkdir -p files logs
-  local i
-  for i in $(seq 60); do seq $((i * i * 20)) >"files/$i.txt"; done
-  cat >nginx.conf <<TEXT
-daemon off; master_process on; worker_processes 2; pid $PWD/pid; error_log $PWD/logs/error; user root;
-events { worker_connections 200; }
-http {
-  access_log off; gzip on; gzip_types text/plain; gzip_min_length 100; default_type text/plain;
-  client_body_temp_path $PWD/1; proxy_temp_path $PWD/2; fastcgi_temp_path $PWD/3; uwsgi_temp_path $PWD/4;
-  scgi_temp_path $PWD/5;
-  server { listen 127.0.0.1:$port; root $PWD/files; location /again/ { proxy_pass http://127.0.0.1:$port/; } }
-}
-TEXT
-}
 
 fetch_all() {
   local path
@@ -31,7 +16,7 @@ fetch_all() {
 
 use_nginx() {
   port=$(free_port) || return 1
-  write_configuration
+  write_nginx_site 2 60 "user root;"
   nginx -p "$PWD" -c "$PWD/nginx.conf" -e "$PWD/logs/error" &
   local server=$!
   trap 'kill $server 2>/dev/null; wait $server' EXIT
