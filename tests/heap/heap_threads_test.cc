@@ -150,10 +150,12 @@ TEST_F(HeapThreads, HandlesThatBecomeStale) {
   std::atomic<bool> done{false};
   std::atomic<uint64_t> got{0}, refused{0};
   std::thread owner([&] {
+    uint64_t before = 0;
     for (unsigned round = 0; round < kRounds * 5; ++round) {
-      // Not before somebody is at work in it.
-      for (const uint64_t before = got.load(); got.load() == before;) std::this_thread::yield();
+      // Not before somebody is at work in it. Counted from before it is there: it may be full soon.
+      while (got.load() == before) std::this_thread::yield();
       h_.destroy(HeapId{current.load()});
+      before = got.load();
       current.store(h_.create(nullptr, settings).bits);
     }
     done.store(true);
