@@ -170,6 +170,8 @@ class NodeReclaim {
   // -- reclaim
   // Frees pages until sc.to_reclaim is reached or this round's share was scanned.
   void shrink(ScanControl& sc, Workbench& bench);
+  // Unmaps pages until Standby has `count` more than its share.
+  void unmap_ahead(Pages count);
   // The same for the pages of one owner: the owner then has fewer in memory.
   void shrink_owner(PageOwner& owner, ScanControl& sc, Workbench& bench);
   // Registers the pageblock's addresses; true when faults there are weir's from now on.

@@ -198,6 +198,7 @@ class Reclaimer {
     os::ServiceStack stack;
     Workbench bench;
     std::atomic<bool> asleep{false};
+    std::atomic<bool> unmapping{false};        // a handler does it for kswapd
     std::atomic<uint32_t> word{0};             // changes when there is something to do
     std::atomic<uint32_t> progress{0};         // changes when pages were freed, or it gave up
     std::atomic<uint32_t> waiting{0};          // threads that wait for pages
@@ -275,6 +276,7 @@ class Reclaimer {
   uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);
   void wake(Kswapd& kswapd);
+  void unmap_for_kswapd(Kswapd& kswapd, Pages count);
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
   bool enter_eviction();

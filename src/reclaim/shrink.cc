@@ -74,6 +74,18 @@ void NodeReclaim::finish_batch(GarbageBatch& batch) {
   batch.count = batch.pages = 0;
 }
 
+void NodeReclaim::unmap_ahead(Pages count) {
+  ScanControl sc;
+  const Pages target = standby_target() + count;
+  for (unsigned failures = 0; standby() < target && failures < kMostFailures;) {
+    const ClusterId c = pop_present();
+    if (c == kNoCluster) break;
+    failures = unmap(c, sc).v == 0 ? failures + 1 : 0;
+    relist(c);
+  }
+  weir::count(counters_->pgscan_kswapd, sc.scanned.v);
+}
+
 void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   uint64_t budget = zone_->used().v >> sc.priority;
   if (budget < kClusterPages) budget = kClusterPages;
