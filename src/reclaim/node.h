@@ -147,6 +147,7 @@ class NodeReclaim {
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
+  Shards& shards() const { return *shards_; }
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).
@@ -264,6 +265,7 @@ class NodeReclaim {
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
 
   // shrink.cc
+  bool unmap_until(Pages goal, Pages most_visited, ScanControl& sc, unsigned& failures);
   ClusterId pop_present();
   ClusterId pop_standby();
   void relist(ClusterId c);

@@ -239,6 +239,7 @@ class Reclaimer {
   Kswapd* first_kswapd() const;
   void run_handler(Handler& handler);
   void begin_work(Handler& handler);
+  void wait_for_unmapping();
   void follow(Handler& handler, uint32_t thread);
   static void note_thread(Handler& handler, uint32_t thread);
   void wait_for_fault_or_read(Handler& handler);

@@ -160,7 +160,10 @@ void NodeReclaim::shrink_some(OwnerScan& scan, ScanControl& sc, Workbench& bench
   const uint64_t mine = owned_pages(c, scan.owner.index()) & ~unevictable(c), standby = map_[c].standby.load();
   if ((out ? mine & standby : mine & ~standby & zone_->resident_mask(c)) == 0 || !own(c)) return;
   if (!out) {
-    static_cast<void>(unmap(c, sc, mine));
+    {
+      const Unmapping unmapping(*shards_);
+      static_cast<void>(unmap(c, sc, mine));
+    }
     unlist(c);
     return relist(c);
   }
