@@ -31,7 +31,11 @@ struct Work {
   char mount_root[kMaxPath];
   char mount_point[kMaxPath];
   char path[kMaxPath];
+  // Called for each group, the own one first, with its folder in `path`.
+  void (*at_group)(Work& work, bool second);
   uint64_t limit;
+  CgroupState state;
+  bool told_stalls;
 };
 
 // (Not substr, which throws.)
@@ -121,29 +125,100 @@ void read_group(Work& work, const char*, std::string_view line) {
   if (!copy_path(line, work.groups[second ? 1 : 0])) work.groups[second ? 1 : 0][0] = '\0';
 }
 
-void lower_limit(Work& work, std::string_view text) {
-  uint64_t bytes = 0;
-  if (text.empty() || text.front() < '0' || text.front() > '9') return;  // "max"
+// A number at the start of a text; false: "max", or none.
+bool read_number(std::string_view text, uint64_t& number) {
+  number = 0;
+  if (text.empty() || text.front() < '0' || text.front() > '9') return false;
   for (char c : text) {
     if (c < '0' || c > '9') break;
-    if (__builtin_mul_overflow(bytes, uint64_t{10}, &bytes) ||
-        __builtin_add_overflow(bytes, static_cast<uint64_t>(c - '0'), &bytes))
-      return;
+    if (__builtin_mul_overflow(number, uint64_t{10}, &number) ||
+        __builtin_add_overflow(number, static_cast<uint64_t>(c - '0'), &number))
+      return false;
   }
-  if (bytes >= kNoLimit) return;
-  // A group may have a limit of nothing, and then a process in it still runs on what it was charged before.
-  bytes = std::max<uint64_t>(bytes, 1);
-  work.limit = work.limit == 0 ? bytes : std::min(work.limit, bytes);
+  return true;
 }
 
-// Lowers work.limit to what the file in the folder work.path says.
-void read_limit(Work& work, std::string_view file) {
-  const size_t size = strlen(work.path);
-  if (!append_path(work.path, file)) return;
+// Reads the start of a file in the folder work.path; empty when there is none.
+std::string_view read_file(Work& work, std::string_view file, char* buffer, size_t size) {
+  const size_t folder = strlen(work.path);
+  if (!append_path(work.path, file)) return {};
+  const ssize_t got = read_small_file(work.path, buffer, size);
+  work.path[folder] = '\0';
+  return got > 0 ? std::string_view(buffer, static_cast<size_t>(got)) : std::string_view();
+}
+
+// The number in a file in the folder work.path.
+bool read_number_in(Work& work, std::string_view file, uint64_t& number) {
   char text[32];  // 2^64 has 20 digits
-  const ssize_t got = read_small_file(work.path, text, sizeof(text));
-  work.path[size] = '\0';
-  if (got > 0) lower_limit(work, {text, static_cast<size_t>(got)});
+  return read_number(read_file(work, file, text, sizeof(text)), number);
+}
+
+// Lowers `limit` (0: none) to what the file says.
+void lower_limit(Work& work, std::string_view file, uint64_t& limit) {
+  uint64_t bytes = 0;
+  if (!read_number_in(work, file, bytes) || bytes >= kNoLimit) return;
+  // A group may have a limit of nothing, and then a process in it still runs on what it was charged before.
+  bytes = std::max<uint64_t>(bytes, 1);
+  limit = limit == 0 ? bytes : std::min(limit, bytes);
+}
+
+void lower_limit_of_group(Work& work, bool second, uint64_t& limit) {
+  lower_limit(work, second ? "/memory.max" : "/memory.limit_in_bytes", limit);
+  if (second) lower_limit(work, "/memory.high", limit);
+}
+
+// -- what a group tells of a lack of memory --------------------------------------------------------------------------
+
+// The number behind a word at the start of a line; 0.
+uint64_t number_of(std::string_view text, std::string_view word) {
+  uint64_t number = 0;
+  while (!text.empty()) {
+    std::string_view line = take_field(text, '\n');
+    if (take_field(line) == word && read_number(line, number)) return number;
+  }
+  return 0;
+}
+
+void add_events(Work& work, bool second) {
+  char text[256];  // six words with numbers
+  if (second) {
+    const std::string_view events = read_file(work, "/memory.events", text, sizeof(text));
+    work.state.hits += number_of(events, "high") + number_of(events, "max");
+    work.state.oom_kills += number_of(events, "oom_kill");
+    return;
+  }
+  uint64_t failures = 0;
+  if (read_number_in(work, "/memory.failcnt", failures)) work.state.hits += failures;
+  work.state.oom_kills += number_of(read_file(work, "/memory.oom_control", text, sizeof(text)), "oom_kill");
+}
+
+// "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234"
+void note_stalls(Work& work, std::string_view pressure) {
+  constexpr std::string_view kTotal = "total=";
+  const size_t at = pressure.find(kTotal);
+  if (!pressure.starts_with("some ") || at == std::string_view::npos) return;
+  pressure.remove_prefix(at + kTotal.size());
+  work.told_stalls = read_number(pressure, work.state.stalled_us);
+}
+
+void note_room(Work& work, bool second) {
+  uint64_t limit = 0, usage = 0;
+  lower_limit_of_group(work, second, limit);
+  if (limit == 0 || !read_number_in(work, second ? "/memory.current" : "/memory.usage_in_bytes", usage)) return;
+  // (The table of mounts is being read into work.line.)
+  char text[kMaxPath];
+  const std::string_view stat = read_file(work, "/memory.stat", text, sizeof(text));
+  const uint64_t cache = second ? number_of(stat, "inactive_file") + number_of(stat, "active_file")
+                                : number_of(stat, "total_inactive_file") + number_of(stat, "total_active_file");
+  const uint64_t held = usage > cache ? usage - cache : 0;
+  work.state.room = std::min(work.state.room, static_cast<int64_t>(limit) - static_cast<int64_t>(held));
+}
+
+void note_state(Work& work, bool second) {
+  add_events(work, second);
+  note_room(work, second);
+  char text[256];  // two lines
+  if (second && !work.told_stalls) note_stalls(work, read_file(work, "/memory.pressure", text, sizeof(text)));
 }
 
 // Takes the last folder off work.path, down to the `stop` first characters; false when there is none left.
@@ -187,29 +262,46 @@ void read_mount(Work& work, const char* root, std::string_view line) {
   if (!append_path(work.path, root) || !append_path(work.path, work.mount_point)) return;
   const size_t stop = strlen(work.path);
   if (!append_path(work.path, below)) return;
-  do {
-    if (second) {
-      read_limit(work, "/memory.max");
-      read_limit(work, "/memory.high");
-    } else {
-      read_limit(work, "/memory.limit_in_bytes");
-    }
-  } while (to_parent(work, stop));
+  do work.at_group(work, second);
+  while (to_parent(work, stop));
+}
+
+constexpr size_t kWorkBytes = (sizeof(Work) + kMaxPath - 1) / kMaxPath * kMaxPath;
+
+// Null: no memory. To be unmapped by the caller.
+Work* visit_groups(const char* root, void (*at_group)(Work&, bool second)) {
+  // Fresh pages are zeros: no groups, no limit.
+  void* memory = vm_map(kWorkBytes);
+  if (memory == nullptr) return nullptr;
+  Work* work = static_cast<Work*>(memory);
+  work->state = CgroupState();
+  work->at_group = at_group;
+  for_each_line(root, "/proc/self/cgroup", *work, read_group);
+  if (work->groups[0][0] != '\0' || work->groups[1][0] != '\0')
+    for_each_line(root, "/proc/self/mountinfo", *work, read_mount);
+  return work;
 }
 
 }  // namespace
 
 uint64_t cgroup_memory_limit(const char* root) {
-  constexpr size_t kBytes = (sizeof(Work) + kMaxPath - 1) / kMaxPath * kMaxPath;
-  // Fresh pages are zeros: no groups, no limit.
-  auto* work = static_cast<Work*>(vm_map(kBytes));
+  Work* work = visit_groups(root, [](Work& each, bool second) { lower_limit_of_group(each, second, each.limit); });
   if (work == nullptr) return 0;
-  for_each_line(root, "/proc/self/cgroup", *work, read_group);
-  if (work->groups[0][0] != '\0' || work->groups[1][0] != '\0')
-    for_each_line(root, "/proc/self/mountinfo", *work, read_mount);
   const uint64_t limit = work->limit;
-  vm_unmap(work, kBytes);
+  vm_unmap(work, kWorkBytes);
   return limit;
+}
+
+CgroupState cgroup_state(const char* root) {
+  Work* work = visit_groups(root, note_state);
+  if (work == nullptr) return {};
+  char text[256];
+  work->path[0] = '\0';
+  if (!work->told_stalls && append_path(work->path, root))
+    note_stalls(*work, read_file(*work, "/proc/pressure/memory", text, sizeof(text)));
+  const CgroupState state = work->state;
+  vm_unmap(work, kWorkBytes);
+  return state;
 }
 
 }  // namespace weir::os

@@ -43,6 +43,7 @@ class CgroupTest : public testing::Test {
     EXPECT_EQ(errno, 4711) << "errno was touched";
     return bytes;
   }
+  CgroupState state() const { return cgroup_state(root_.c_str()); }
 
  private:
   fs::path root_;
@@ -187,6 +188,60 @@ TEST_F(CgroupTest, NonsenseIsNoLimit) {
     write("/sys/fs/cgroup/memory.max", text);
     EXPECT_EQ(limit(), 0u) << text;
   }
+}
+
+TEST_F(CgroupTest, Version2TellsOfALackOfMemory) {
+  groups("0::/user/app\n");
+  mounts(version2_mount("/", "/sys/fs/cgroup"));
+  const std::string own = "/sys/fs/cgroup/user/app", around = "/sys/fs/cgroup/user";
+  EXPECT_EQ(state().room, CgroupState::kNoLimit);
+  EXPECT_EQ(state().hits, 0u);
+  write("/proc/pressure/memory", "some avg10=1.00 avg60=0.00 avg300=0.00 total=99\nfull avg10=0.00 total=1\n");
+  EXPECT_EQ(state().stalled_us, 99u) << "of the whole machine, when there is nothing better";
+  write(own + "/memory.max", "max\n");
+  write(own + "/memory.high", "1000000\n");
+  write(own + "/memory.current", "900000\n");
+  write(own + "/memory.stat", "anon 500000\nfile 400000\ninactive_file 300000\nactive_file 50000\nslab 7\n");
+  write(own + "/memory.events", "low 1\nhigh 20\nmax 300\noom 4000\noom_kill 5\noom_group_kill 6\n");
+  write(own + "/memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234\nfull avg10=0.00 total=77\n");
+  CgroupState s = state();
+  EXPECT_EQ(s.hits, 320u);
+  EXPECT_EQ(s.oom_kills, 5u);
+  EXPECT_EQ(s.stalled_us, 1234u);
+  EXPECT_EQ(s.room, 450000);
+  // The group around it is fuller, and above its limit.
+  write(around + "/memory.max", "1000000\n");
+  write(around + "/memory.current", "1200000\n");
+  write(around + "/memory.events", "low 0\nhigh 0\nmax 1\noom 0\noom_kill 1\n");
+  write(around + "/memory.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
+  s = state();
+  EXPECT_EQ(s.hits, 321u);
+  EXPECT_EQ(s.oom_kills, 6u);
+  EXPECT_EQ(s.stalled_us, 1234u) << "of the own group";
+  EXPECT_EQ(s.room, -200000);
+  for (const char* bad : {"", "x", "high\n", "some total=", "high max\nmax high\n"}) {
+    for (const char* file : {"/memory.events", "/memory.pressure", "/memory.stat", "/memory.current"})
+      write(own + file, bad);
+    EXPECT_EQ(state().room, -200000) << bad;
+    EXPECT_EQ(state().hits, 1u) << bad;
+  }
+}
+
+TEST_F(CgroupTest, Version1TellsOfALackOfMemory) {
+  groups("4:memory:/a\n");
+  mounts(version1_mount("/", "/c"));
+  write("/c/a/memory.limit_in_bytes", "1000000\n");
+  write("/c/a/memory.usage_in_bytes", "600000\n");
+  write("/c/a/memory.stat",
+        "cache 5\ninactive_file 1\nactive_file 1\ntotal_inactive_file 100000\n"
+        "total_active_file 1000\n");
+  write("/c/a/memory.failcnt", "42\n");
+  write("/c/a/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+  const CgroupState s = state();
+  EXPECT_EQ(s.hits, 42u);
+  EXPECT_EQ(s.oom_kills, 3u);
+  EXPECT_EQ(s.stalled_us, 0u);
+  EXPECT_EQ(s.room, 501000);
 }
 
 // The file that limits the group `folder`, or "" when it has no memory controller.
