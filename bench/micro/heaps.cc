@@ -33,6 +33,7 @@ void pair_without_heap(benchmark::State& state) {
   pairs(state, nullptr);
 }
 BENCHMARK(pair_without_heap)->Arg(64)->Arg(1024)->Arg(64 << 10);
+BENCHMARK(pair_without_heap)->Arg(64)->Threads(2);
 
 void pair_in_heap(benchmark::State& state) {
   weir_heap_t heap = weir_heap_create(nullptr, nullptr);

@@ -47,11 +47,16 @@ typedef struct weir_heap* weir_heap_t;
 /* When memory runs out: the process has a limit, and 16 rounds of reclaim in a row freed nothing. Then somebody is
  * chosen as by the kernel (oom_badness): the one with the most
  *   points = pages in memory + pages swapped out + oom_score_adj * ((limit + swap file) / 1000)
- * of all heaps and the program's other memory (adj 0; oom=fail or oom=abort); a heap with -1000 never is, one that
- * holds nothing neither; of equals the one that was made last is. Who asks is chosen like everybody else, unless the
+ * of all heaps and the program's other memory (settings oom and oom_score_adj); who has -1000 never is, nor who holds
+ * nothing; of equals the one that was made last is. Who asks is chosen like everybody else, unless the
  * option oom_kill_allocating_task is set. What it comes to is the chosen heap's policy; when that frees nothing, the
  * next one is chosen for the same allocation, unless it is the chosen heap's own. A report in the kernel's layout goes
  * to stderr (oom_dump_tasks), WEIR_EVENT_OOM to who wants to hear of it (weir/events.h).
+ *
+ * In a pool (weir/pool.h) the heaps of all members and the processes themselves stand in one list, of each the 31 heaps
+ * with most points, and limit and swap file are the sum of all. A heap of another process loses what it has as its
+ * policy says; one whose process does not react within a second is passed over. Another process is chosen only if it
+ * has oom=kill: it gets SIGTERM, and SIGKILL if it has not ended 5 s later; who asked waits for that.
  *
  * A heap with -1000 that has grown most since the last time that somebody was chosen leaks, as far as anybody can tell:
  * rather than feed it with one heap after the other, its own allocations fail until it has given back an eighth of what
@@ -87,8 +92,9 @@ typedef struct weir_heap_options {
   uint32_t reserved;     /* 0 */
   /* With WEIR_HEAP_OOM_RELEASE, asked before the heap is emptied; NULL: nobody is. `wanted`: bytes that somebody needs.
    * What it returns is one of enum weir_heap_answer. It runs in the thread whose allocation found no memory, within
-   * that allocation: it may only try to take locks that are also held while memory is allocated. It may free, and
-   * allocate from what is free and the reserve, without waiting. */
+   * that allocation: it may only try to take locks that are also held while memory is allocated. (When that was in
+   * another process of the pool, it runs on a thread of weir's own, see weir/shrinker.h.) It may free, and allocate
+   * from what is free and the reserve, without waiting. */
   int (*on_oom)(weir_heap_t heap, size_t wanted, void* arg);
   void* oom_arg;
 } weir_heap_options;

@@ -10,7 +10,7 @@ namespace {
 
 constexpr auto kThpNames = std::to_array<std::string_view>({"never", "dense", "always"});
 constexpr auto kCompressorNames = std::to_array<std::string_view>({"lz4", "zstd"});
-constexpr auto kOomNames = std::to_array<std::string_view>({"fail", "abort"});
+constexpr auto kOomNames = std::to_array<std::string_view>({"fail", "abort", "kill"});
 constexpr std::string_view kCgroupName = "cgroup";
 constexpr std::string_view kNoTextName = "none";
 

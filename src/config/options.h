@@ -34,6 +34,7 @@ enum class ZswapCompressor : uint8_t {
 enum class OomPolicy : uint8_t {
   kFail,   // the allocation returns null, with ENOMEM
   kAbort,  // the process ends with SIGABRT
+  kKill,   // the process, when it is chosen, is sent SIGTERM, and SIGKILL later; also for others of its pool
 };
 
 // The value of a limit that is to be taken from the process's cgroup.

@@ -112,6 +112,7 @@ weir_heap_t weir_heap_create(const char* name, const weir_heap_options* options)
   if (heaps == nullptr) return fail<weir_heap_t>(ENOMEM, nullptr);
   HeapId id;
   const int error = heaps->create(name, settings, id);
+  if (error == 0) weir::callbacks_expect_orders();
   return error == 0 ? handle_of(id) : fail<weir_heap_t>(error, nullptr);
 }
 

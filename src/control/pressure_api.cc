@@ -15,7 +15,7 @@ namespace weir {
 namespace {
 
 constexpr uint32_t kAllEvents =
-    WEIR_EVENT_SOME | WEIR_EVENT_FULL | WEIR_EVENT_LIMIT | WEIR_EVENT_KSWAPD | WEIR_EVENT_OOM;
+    WEIR_EVENT_SOME | WEIR_EVENT_FULL | WEIR_EVENT_LIMIT | WEIR_EVENT_KSWAPD | WEIR_EVENT_OOM | WEIR_EVENT_CGROUP;
 constexpr uint32_t kStallEvents = WEIR_EVENT_SOME | WEIR_EVENT_FULL;
 constexpr uint64_t kDefaultWindowUs = 1'000'000;
 
@@ -127,6 +127,19 @@ int weir_on_event(const weir_event_filter* given, void (*callback)(uint32_t even
 
 int weir_off_event(void (*callback)(uint32_t events, void* arg), void* arg) {
   return process_events().remove_callback(callback, arg) ? 0 : fail(ENOENT);
+}
+
+int weir_victims(uint64_t after, weir_victim* victims, int count, size_t size) {
+  if (size < sizeof(weir_victim)) return fail(EINVAL);
+  Reclaimer* reclaimer = find_reclaimer();
+  if (reclaimer == nullptr || count <= 0) return 0;
+  // Copied to the caller, whose memory may be away, with no lock held.
+  weir_victim kept[VictimLog::kKept];
+  const unsigned most = count < static_cast<int>(VictimLog::kKept) ? static_cast<unsigned>(count) : VictimLog::kKept;
+  const unsigned copied = reclaimer->victims().copy(after, kept, most);
+  for (unsigned i = 0; i < copied; ++i)
+    memcpy(reinterpret_cast<char*>(victims) + i * size, &kept[i], sizeof(weir_victim));
+  return static_cast<int>(copied);
 }
 
 size_t weir_pressure(char* text, size_t size) {

@@ -3,15 +3,6 @@
 
 namespace weir {
 
-uint32_t HeapRegistry::candidates(HeapCandidate* out, uint32_t most) {
-  LockGuard guard(mutex_);
-  uint32_t count = 0;
-  for_places([&](const Heap& heap) {
-    if (heap.is_open() && count < most) out[count++] = heap.candidate();
-  });
-  return count;
-}
-
 HeapRegistry::Answer HeapRegistry::ask_owner(HeapId id, Pages wanted) {
   decltype(weir_heap_options::on_oom) ask;
   void* arg;
@@ -71,6 +62,15 @@ void HeapRegistry::cap(HeapId id, Pages most) {
 void HeapRegistry::note_kill(HeapId id, Pages held) {
   LockGuard guard(mutex_);
   if (Heap* heap = find_open(id); heap != nullptr) heap->held_at_last_kill = held;
+}
+
+void HeapRegistry::note_kill_of_all(Pages& held) {
+  LockGuard guard(mutex_);
+  for_places([&](Heap& heap) {
+    if (!heap.is_open()) return;
+    heap.held_at_last_kill = heap.owner().resident() + heap.owner().swapped();
+    held += heap.held_at_last_kill;
+  });
 }
 
 }  // namespace weir

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -53,7 +54,11 @@ void HeapRegistry::init(Allocator& allocator) {
   allocator_ = &allocator;
   hooks_ = hooks();
   owners_ = owners();
-  if (allocator.reclaimer() != nullptr) allocator.reclaimer()->set_owners(owners_);
+  pool_hooks_ = pool_hooks();
+  if (Reclaimer* reclaimer = allocator.reclaimer(); reclaimer != nullptr) {
+    reclaimer->set_owners(owners_);
+    reclaimer->pool_member().set_hooks(pool_hooks_);
+  }
   allocator.set_heaps(&hooks_);
 }
 
@@ -85,6 +90,7 @@ HeapHooks HeapRegistry::hooks() {
   };
   h.trim = [](void* self, ThreadCache* thread) { return static_cast<HeapRegistry*>(self)->trim(thread); };
   h.detach = [](void*, ThreadCache* thread) { return drop_cache(*thread->heap_cache); };
+  h.number = [](void* self) { return static_cast<HeapRegistry*>(self)->nr_heaps(); };
   h.free_bytes = [](void* self) { return static_cast<HeapRegistry*>(self)->free_bytes(); };
   h.add_free_objects = [](void* self, NodeId node, uint64_t* by_class) {
     static_cast<HeapRegistry*>(self)->for_places([&](const Heap& heap) {
@@ -120,18 +126,6 @@ PageOwners HeapRegistry::owners() {
     return static_cast<HeapRegistry*>(self)->most_over_soft_limit(node, excess);
   };
   return o;
-}
-
-PageOwner* HeapRegistry::most_over_soft_limit(NodeId node, Pages& excess) const {
-  PageOwner* most = nullptr;
-  if (!has_soft_limits_.load(std::memory_order_relaxed)) return most;
-  excess = Pages(0);
-  for_places([&](Heap& heap) {
-    if (!heap.is_open() || heap.node() != node || heap.soft_excess() <= excess) return;
-    excess = heap.soft_excess();
-    most = &heap.owner();
-  });
-  return most;
 }
 
 // -- places
@@ -234,7 +228,9 @@ int HeapRegistry::create(const char* name, const HeapSettings& settings, HeapId&
   Heap* heap = take_place();
   if (heap == nullptr) return ENOMEM;
   if (settings.soft_limit != 0) has_soft_limits_.store(true, std::memory_order_relaxed);
-  heap->open(settings, node, buffer, length, ++nr_ever_);
+  // Comparable with those of other members of a pool.
+  last_serial_ = std::max(last_serial_ + 1, os::now_ns());
+  heap->open(settings, node, buffer, length, last_serial_);
   add_name(*heap);
   ++nr_heaps_;
   show_number();

@@ -68,8 +68,15 @@ class HeapRegistry {
 
   // -- when memory runs out (heap_oom.cc)
   OomVerdict out_of_memory(OomAsk& ask) { return oom_.out_of_memory(ask); }
-  // The heaps that there are, in no order; returns how many.
-  uint32_t candidates(HeapCandidate* out, uint32_t most);
+  // Calls visit(candidate) for each of the heaps that there are, in no order, with the registry's lock.
+  template <class Visit>
+  void for_candidates(Visit visit);
+  // Rows for the other members of a pool: of the heaps with most points, and of the exempt one that has grown most. The
+  // first row is the process's, of which what the heaps hold is taken off.
+  uint32_t pool_rows(weir_pool_row* rows, uint32_t most, Pages total);
+  // Does to a heap of this process what another member of the pool has decided.
+  weir_pool_order_result carry_out(const weir_pool_order& order, const uint64_t& state);
+  Reclaimer* reclaimer() const { return allocator_->reclaimer(); }
   uint32_t nr_places() const { return nr_places_.load(std::memory_order_acquire); }
   // What the owner of a heap says to its being emptied.
   enum class Answer : uint8_t { kMayGo, kStays, kFreed };
@@ -79,6 +86,11 @@ class HeapRegistry {
   // It gets no more than that until it has given an eighth of it back.
   void cap(HeapId id, Pages most);
   void note_kill(HeapId id, Pages held);
+  // The same for all heaps, by what they hold now; adds that up.
+  void note_kill_of_all(Pages& held);
+  // Of the heaps on a node the one that is furthest above its soft limit (of thousands, one of those that were some
+  // milliseconds ago), and by how much; null: none is. By the node's kswapd.
+  PageOwner* most_over_soft_limit(NodeId node, Pages& excess);
   // Whose callbacks never wait for memory; null: nobody knows.
   void set_shrinkers(Shrinkers& shrinkers) { shrinkers_ = &shrinkers; }
 
@@ -91,6 +103,14 @@ class HeapRegistry {
   static constexpr uint32_t kBuckets = 1u << 14;
   // Attempts at making room for one allocation: another thread may take it each time.
   static constexpr unsigned kMostTries = 16;
+
+  // Some of the heaps of a node that are furthest above their soft limits, as of some time ago.
+  struct Ranked {
+    static constexpr uint32_t kMost = 32;
+    uint64_t ranked_at_ms = 0;
+    uint32_t count = 0;
+    uint16_t heaps[kMost] = {};
+  };
 
   struct Chunk {
     Heap heaps[kHeapsPerChunk];
@@ -124,27 +144,39 @@ class HeapRegistry {
   void for_places(Visit visit) const;
   HeapHooks hooks();
   PageOwners owners();
-  PageOwner* most_over_soft_limit(NodeId node, Pages& excess) const;
+  PoolMember::Hooks pool_hooks();
+  void tell_of_choice(HeapId id, const weir_pool_order& order);
+  void rank_by_soft_excess(NodeId node);
   bool reclaim_within(Heap& heap, Pages pages);
 
   Allocator* allocator_ = nullptr;
   Shrinkers* shrinkers_ = nullptr;
   HeapHooks hooks_;
   PageOwners owners_;
+  PoolMember::Hooks pool_hooks_;
   Mutex mutex_;
   uint32_t first_free_ WEIR_GUARDED_BY(mutex_) = 0;
   uint32_t nr_heaps_ WEIR_GUARDED_BY(mutex_) = 0;
   uint64_t nr_made_up_ WEIR_GUARDED_BY(mutex_) = 0;
-  uint64_t nr_ever_ WEIR_GUARDED_BY(mutex_) = 0;
+  uint64_t last_serial_ WEIR_GUARDED_BY(mutex_) = 0;
   OomKiller oom_;
   std::atomic<uint32_t> nr_places_{0};  // indexes 1 and on; grows only
   std::atomic<bool> has_soft_limits_{false};
+  Ranked ranked_[kMaxNodes];
   // free_bytes as it was then.
   std::atomic<uint64_t> counted_at_ms_{0};
   std::atomic<size_t> counted_bytes_{0};
   std::atomic<Chunk*> chunks_[kChunks] = {};
   uint16_t buckets_[kBuckets] WEIR_GUARDED_BY(mutex_) = {};
 };
+
+template <class Visit>
+void HeapRegistry::for_candidates(Visit visit) {
+  LockGuard guard(mutex_);
+  for_places([&](const Heap& heap) {
+    if (heap.is_open()) visit(heap.candidate());
+  });
+}
 
 template <class Visit>
 void HeapRegistry::for_places(Visit visit) const {

@@ -1,96 +1,26 @@
 #include "heap/oom_killer.h"
 
-#include <algorithm>
+#include <optional>
 
+#include "base/port.h"
 #include "heap/heap_registry.h"
+#include "heap/oom_table.h"
+#include "os/proc.h"
 #include "os/service_thread.h"
-#include "os/vm.h"
+#include "reclaim/reclaimer.h"
 
 namespace weir {
 namespace {
 
-// How long a thread waits for the one that decides before it looks for memory by itself again.
+// How often a thread looks whether the one that decides is done.
 constexpr uint64_t kWaitMs = 20;
-
-}  // namespace
-
-// The candidates of one decision, in the order of their creation: first what the program has in no heap.
-class OomTable {
- public:
-  OomTable(HeapRegistry& heaps, OomAsk& ask, Pages rest_at_last_kill) {
-    const uint32_t room = heaps.nr_places() + 1;
-    bytes_ = align_up(room * (sizeof(HeapCandidate) + sizeof(OomCandidate)), kPageSize);
-    memory_ = os::vm_map(bytes_);
-    if (memory_ == nullptr) return;
-    heaps_ = static_cast<HeapCandidate*>(memory_);
-    candidates_ = reinterpret_cast<OomCandidate*>(heaps_ + room);
-    nr_ = 1 + heaps.candidates(heaps_ + 1, room - 1);
-    std::sort(heaps_ + 1, heaps_ + nr_, [](const auto& a, const auto& b) { return a.serial < b.serial; });
-    make_rest(ask, rest_at_last_kill);
-    for (size_t i = 1; i < nr_; ++i) make_heap(ask, i);
-    ask.context.asking_index = asking_;
-    if (asking_ < nr_) ask.context.oom_score_adj = candidates_[asking_].oom_score_adj;
-  }
-  ~OomTable() {
-    if (memory_ != nullptr) os::vm_unmap(memory_, bytes_);
-  }
-  OomTable(const OomTable&) = delete;
-  OomTable& operator=(const OomTable&) = delete;
-
-  explicit operator bool() const { return memory_ != nullptr; }
-  std::span<const OomCandidate> candidates() const { return {candidates_, nr_}; }
-  const OomCandidate& operator[](size_t i) const { return candidates_[i]; }
-  size_t asking() const { return asking_; }
-  HeapId id(size_t i) const { return heaps_[i].id; }
-  size_t size() const { return nr_; }
-  void set_spent(size_t i) { candidates_[i].state = OomState::kSpent; }
-  void note_kill() {
-    for (size_t i = 0; i < nr_; ++i) candidates_[i].held_at_last_kill = candidates_[i].pages + candidates_[i].swapped;
-  }
-
- private:
-  void make_rest(OomAsk& ask, Pages at_last_kill) {
-    OomCandidate& rest = candidates_[0] = ask.process;
-    for (size_t i = 1; i < nr_; ++i) {
-      rest.pages = less(rest.pages, heaps_[i].pages);
-      rest.swapped = less(rest.swapped, heaps_[i].swapped);
-    }
-    rest.held_at_last_kill = at_last_kill;
-    if (ask.owner == 0) asking_ = 0;
-  }
-  void make_heap(OomAsk& ask, size_t i) {
-    const HeapCandidate& heap = heaps_[i];
-    OomCandidate& c = candidates_[i] = OomCandidate();
-    c.id = heap.id.index();
-    c.process = ask.process.process;
-    c.user = ask.process.user;
-    c.name = heap.name;
-    c.is_heap = true;
-    c.pages = heap.pages;
-    c.swapped = heap.swapped;
-    c.oom_score_adj = heap.oom_score_adj;
-    c.state = heap.capped ? OomState::kSpent : OomState::kRuns;
-    c.kill = heap.kill;
-    c.held_at_last_kill = heap.held_at_last_kill;
-    if (ask.owner != heap.id.index()) return;
-    asking_ = i;
-    ask.context.asking = c.name;
-  }
-  static Pages less(Pages a, Pages b) { return a > b ? a - b : Pages(0); }
-
-  void* memory_ = nullptr;
-  size_t bytes_ = 0;
-  HeapCandidate* heaps_ = nullptr;
-  OomCandidate* candidates_ = nullptr;
-  size_t nr_ = 0;
-  size_t asking_ = OomDecision::kNone;
-};
-
-namespace {
+// And how long it waits for that before it looks for memory by itself again: a process that was chosen may take as long
+// to end. (Until then nobody has decided that there is none.)
+constexpr uint64_t kMostWaitMs = Reclaimer::kTermMs + 2000;
 
 void report(OomTable& table, const OomDecision& decision, OomAsk& ask) {
-  const bool heap_loses = decision.victim < table.size() && table[decision.victim].is_heap;
-  if (ask.decided != nullptr && ask.decided(heap_loses))
+  const OomCandidate* victim = decision.victim < table.size() ? &table[decision.victim] : nullptr;
+  if (ask.decided != nullptr && ask.decided(victim, decision))
     report_oom(ask.context, table.candidates(), decision, ask.sink);
 }
 
@@ -98,33 +28,92 @@ Pages held(const OomCandidate& c) {
   return c.pages + c.swapped;
 }
 
+// What all members hold, and may hold.
+void add_pool(OomAsk& ask, const PoolDecision& others) {
+  const auto load = [](const uint64_t& number) { return Pages(__atomic_load_n(&number, __ATOMIC_RELAXED)); };
+  ask.context.limit = load(others.pool().limit);
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i) {
+    if (!others.is_other(i)) continue;
+    const weir_pool_member& m = others.pool().members[i];
+    ask.context.used += load(m.used);
+    ask.context.swap_total += load(m.swap_total);
+    ask.context.swap_used += load(m.swap_used);
+  }
+}
+
+weir_pool_kill number_of(OomKill kill) {
+  switch (kill) {
+    case OomKill::kFail:
+      return WEIR_POOL_KILL_FAIL;
+    case OomKill::kAbort:
+      return WEIR_POOL_KILL_ABORT;
+    case OomKill::kRelease:
+      return WEIR_POOL_KILL_RELEASE;
+    case OomKill::kSignal:
+      return WEIR_POOL_KILL_SIGNAL;
+  }
+  return WEIR_POOL_KILL_FAIL;
+}
+
+PoolDecision::Victim victim_of(const OomTable& table, size_t i, OomKill kill, Pages wanted) {
+  PoolDecision::Victim victim;
+  victim.member = table.member(i);
+  victim.joined = table.joined(i);
+  victim.kill = number_of(kill);
+  victim.heap = table[i].handle;
+  victim.wanted = wanted.v;
+  return victim;
+}
+
 }  // namespace
 
 OomVerdict OomKiller::out_of_memory(OomAsk& ask) {
+  const uint64_t end = os::now_ms() + kMostWaitMs;
   if (busy_.exchange(1, std::memory_order_acquire) != 0) {
-    os::futex_wait_ms(busy_, 1, kWaitMs);
+    while (busy_.load(std::memory_order_relaxed) != 0 && os::now_ms() < end) os::futex_wait_ms(busy_, 1, kWaitMs);
     return OomVerdict::kTryAgain;
   }
-  OomVerdict verdict = OomVerdict::kFail;
-  if (OomTable table(heaps_, ask, rest_at_last_kill_); table) verdict = choose(table, ask);
+  const OomVerdict verdict = decide(ask);
   busy_.store(0, std::memory_order_release);
   port::futex_wake(busy_, INT32_MAX);
   return verdict;
 }
 
-OomVerdict OomKiller::choose(OomTable& table, OomAsk& ask) {
+OomVerdict OomKiller::decide(OomAsk& ask) {
+  std::optional<PoolDecision> others;
+  if (ask.reclaimer != nullptr) {
+    others.emplace(*ask.reclaimer);
+    if (others->state() == PoolDecision::State::kBusy) {
+      os::sleep_ms(kWaitMs);
+      return OomVerdict::kTryAgain;
+    }
+    if (others->state() == PoolDecision::State::kAlone) others.reset();
+  }
+  if (others) add_pool(ask, *others);
+  OomTable table(heaps_, ask, rest_at_last_kill_, others ? &*others : nullptr);
+  return table ? choose(table, ask, others ? &*others : nullptr) : OomVerdict::kFail;
+}
+
+OomVerdict OomKiller::choose(OomTable& table, OomAsk& ask, PoolDecision* others) {
   const Pages total = ask.context.limit + ask.context.swap_total;
   // Each time round another candidate is spent.
   for (;;) {
     const OomDecision decision =
         select_victim(table.candidates(), table.asking(), total, ask.kill_allocating, {killed_before_});
-    if (decision.leaking != OomDecision::kNone && table[decision.leaking].is_heap)
-      heaps_.cap(table.id(decision.leaking), held(table[decision.leaking]));
+    cap_leaking(table, decision.leaking, others);
+    if (decision.action == OomAction::kWait && others != nullptr && !table.is_own(decision.victim)) {
+      others->wait_for_end(table.member(decision.victim));
+      others->take_over(table.member(decision.victim));
+      return OomVerdict::kTryAgain;
+    }
     if (decision.action != OomAction::kKill) {
       report(table, decision, ask);
       return OomVerdict::kFail;
     }
-    switch (carry_out(table, decision, ask)) {
+    const bool own = table.is_own(decision.victim);
+    const Done done = own ? carry_out(table, decision, ask) : carry_out_elsewhere(table, decision, ask, *others);
+    if (own && others != nullptr && done == Done::kTryAgain) others->note_kill();
+    switch (done) {
       case Done::kTryAgain:
         return OomVerdict::kTryAgain;
       case Done::kFail:
@@ -137,6 +126,12 @@ OomVerdict OomKiller::choose(OomTable& table, OomAsk& ask) {
   }
 }
 
+void OomKiller::cap_leaking(OomTable& table, size_t leaking, PoolDecision* others) {
+  if (leaking == OomDecision::kNone || !table[leaking].is_heap) return;
+  if (table.is_own(leaking)) return heaps_.cap(table.id(leaking), held(table[leaking]));
+  static_cast<void>(others->kill(victim_of(table, leaking, OomKill::kFail, held(table[leaking]))));
+}
+
 OomKiller::Done OomKiller::carry_out(OomTable& table, const OomDecision& decision, OomAsk& ask) {
   const OomCandidate& victim = table[decision.victim];
   const bool asks = decision.victim == table.asking();
@@ -146,8 +141,12 @@ OomKiller::Done OomKiller::carry_out(OomTable& table, const OomDecision& decisio
     case OomKill::kAbort:
       report(table, decision, ask);
       return Done::kAbort;
-    case OomKill::kFail:
     case OomKill::kSignal:
+      // It has nobody to wait for but itself: its allocations fail until it ends.
+      report(table, decision, ask);
+      if (heaps_.reclaimer() != nullptr) heaps_.reclaimer()->end_process();
+      return Done::kFail;
+    case OomKill::kFail:
       break;
   }
   // Of what lies in no heap, an allocation that fails is all there is to it, and only its own.
@@ -158,6 +157,28 @@ OomKiller::Done OomKiller::carry_out(OomTable& table, const OomDecision& decisio
     remember(table, OomDecision::kNone);
   }
   return asks ? Done::kFail : Done::kNextVictim;
+}
+
+// A process is killed for others only if it says so (oom=kill): one that would be aborted, or fail, does so for itself.
+OomKiller::Done OomKiller::carry_out_elsewhere(OomTable& table, const OomDecision& decision, OomAsk& ask,
+                                               PoolDecision& others) {
+  const OomCandidate& chosen = table[decision.victim];
+  if (!chosen.is_heap && chosen.kill != OomKill::kSignal) return Done::kNextVictim;
+  const Pages wanted = chosen.kill == OomKill::kFail ? held(chosen) : ask.context.wanted;
+  PoolDecision::Victim victim = victim_of(table, decision.victim, chosen.kill, wanted);
+  victim.points = decision.points;
+  // A process gets its signal whatever it says to that; a heap's owner may not agree.
+  if (!chosen.is_heap) report(table, decision, ask);
+  const PoolDecision::Answer answer = others.kill(victim);
+  if (answer == PoolDecision::Answer::kStays || answer == PoolDecision::Answer::kNone) return Done::kNextVictim;
+  if (chosen.is_heap && answer == PoolDecision::Answer::kDone) report(table, decision, ask);
+  if (answer == PoolDecision::Answer::kDone) {
+    remember(table, decision.victim);
+    others.note_kill();
+  }
+  if (chosen.kill == OomKill::kFail) return Done::kNextVictim;
+  others.take_over(table.member(decision.victim));
+  return Done::kTryAgain;
 }
 
 // Its owner is asked first, and may have freed enough.
@@ -182,9 +203,22 @@ OomKiller::Done OomKiller::release(OomTable& table, const OomDecision& decision,
 void OomKiller::remember(OomTable& table, size_t victim) {
   killed_before_ = true;
   table.note_kill();
-  rest_at_last_kill_ = held(table[0]);
-  for (size_t i = 1; i < table.size(); ++i)
-    if (i != victim) heaps_.note_kill(table.id(i), held(table[i]));
+  for (size_t i = 0; i < table.size(); ++i) {
+    if (!table.is_own(i) || i == victim) continue;
+    if (table[i].is_heap)
+      heaps_.note_kill(table.id(i), held(table[i]));
+    else
+      rest_at_last_kill_ = held(table[i]);
+  }
+}
+
+// -- of decisions of other members -----------------------------------------------------------------------------------
+
+void OomKiller::note_kill_of_other(Pages all) {
+  Pages in_heaps;
+  heaps_.note_kill_of_all(in_heaps);
+  killed_before_ = true;
+  rest_at_last_kill_ = all > in_heaps ? all - in_heaps : Pages(0);
 }
 
 }  // namespace weir

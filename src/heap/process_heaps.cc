@@ -32,4 +32,12 @@ HeapRegistry* process_make_heaps() {
   return made;
 }
 
+namespace {
+
+// In a pool, a process without heaps has a say all the same in who is chosen. After malloc/fork.cc's.
+__attribute__((constructor(102))) void at_load() {
+  if (process_started() && !process_options().pool.empty()) static_cast<void>(process_make_heaps());
+}
+
+}  // namespace
 }  // namespace weir

@@ -1,4 +1,5 @@
-// Purpose: the registered heaps of this process; there is nothing of them before the first one is made.
+// Purpose: the registered heaps of this process; there is nothing of them before the first one is made,
+//          or a pool is joined.
 // Thread safety: any thread, with no weir lock held.
 #pragma once
 
@@ -6,7 +7,7 @@
 
 namespace weir {
 
-// Null until a heap has been made.
+// Null until then.
 HeapRegistry* process_heaps();
 // Makes it, and starts the allocator. Null: no memory.
 HeapRegistry* process_make_heaps();

@@ -66,6 +66,14 @@ void shrink_heap() {
   shrinkers.end_heap_round(freed);
 }
 
+// Another process of the pool has chosen a heap of this one.
+void obey_pool() {
+  Reclaimer* reclaimer = process_allocator().reclaimer();
+  if (reclaimer == nullptr || !reclaimer->pool_member().has_order()) return;
+  reclaimer->pool_member().carry_out(reclaimer->pool());
+  reclaimer->wake_all_kswapds();
+}
+
 void run() {
   os::name_thread("weir-shrinker");
   shrinkers.thread_begins();
@@ -74,6 +82,7 @@ void run() {
     const uint32_t seen = shrinkers.bell().look();
     shrink_heap();
     shrink();
+    obey_pool();
     events.run_callbacks();
     shrinkers.bell().wait(seen, kSleepMs);
   }
@@ -120,6 +129,13 @@ void callbacks_poll(const void* caller) {
   if (shrinkers.wants_thread()) start(caller);
 }
 
+void callbacks_expect_orders() {
+  const Reclaimer* reclaimer = process_allocator().reclaimer();
+  const HeapHooks* heaps = process_allocator().heaps();
+  if (reclaimer == nullptr || !reclaimer->pool().is_member() || heaps == nullptr) return;
+  if (heaps->number(heaps->self) != 0) start(nullptr);
+}
+
 // As drop_slab of Linux 6.12 (mm/vmscan.c): again as long as it is worth it, and each time that must be twice as much.
 void callbacks_drop_caches() {
   unsigned shift = 0;
@@ -145,6 +161,7 @@ void callbacks_after_fork_in_child() {
 
 void callbacks_resume_in_child() {
   if (shrinkers.has_any() || events.has_callbacks()) start(nullptr);
+  callbacks_expect_orders();
 }
 
 }  // namespace weir

@@ -1,9 +1,10 @@
-// Purpose: the program's shrinkers and event callbacks, and the thread "weir-shrinker" that calls them: an ordinary one
-//          with all signals blocked, because kswapd has neither a C library nor the program's descriptors.
+// Purpose: the program's shrinkers and event callbacks, and the thread "weir-shrinker" that calls them, and empties
+//          heaps that others of a pool have chosen: an ordinary one with all signals blocked, because kswapd has
+//          neither a C library nor the program's descriptors.
 // Thread safety: any thread, with no weir lock held.
-// Invariants: the thread exists only under a limit, or when a heap has a shrinker, from the first registration on, and
-// anew in the child of a
-//             fork. What shrinkers freed has gone to the zones before anybody is told.
+// Invariants: the thread exists only under a limit, or when a heap has a shrinker, from the first registration on (in a
+//             pool, the first heap), and anew in the child of a fork. What shrinkers freed has gone to the zones before
+//             anybody is told.
 #pragma once
 
 #include "reclaim/events.h"
@@ -20,6 +21,9 @@ Events& process_events();
 void callbacks_connect(Reclaimer& reclaimer);
 // After a registration: the thread is started if there is none yet, and a limit, or what was registered needs none.
 void callbacks_start_thread(bool without_limit = false);
+// A heap was made, or a pool was joined: other members of the pool may choose a heap of this process, which the thread
+// then empties.
+void callbacks_expect_orders();
 // At the end of slow paths, of malloc and free as called by the code at `caller`: starts the thread if there is
 // something for it to do. A load unless there is.
 void callbacks_poll(const void* caller);

@@ -39,6 +39,8 @@ struct HeapHooks {
   BadPointer (*trim)(void* self, ThreadCache* thread) = nullptr;
   // A thread ends: what is kept for it goes back.
   BadPointer (*detach)(void* self, ThreadCache* thread) = nullptr;
+  // How many there are.
+  uint32_t (*number)(void* self) = nullptr;
   // Free bytes in slabs; an estimate that may be some milliseconds old.
   size_t (*free_bytes)(void* self) = nullptr;
   // Adds the free objects in slabs on a node, by size class.

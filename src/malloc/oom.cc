@@ -3,6 +3,7 @@
 #include "base/port.h"
 #include "malloc/callbacks.h"
 #include "malloc/process.h"
+#include "oom/record.h"
 #include "oom/report.h"
 #include "os/env.h"
 #include "os/proc.h"
@@ -30,13 +31,26 @@ bool could_be_had(Reclaimer& reclaimer, size_t size) {
   return reclaimer.mode() != Reclaimer::Mode::kSwap || pages_of(size).v < Reclaimer::kWatchedRun;
 }
 
-bool decided(bool heap_loses) {
-  process_allocator().reclaimer()->note_oom();
-  return process_allocator().options().oom_dump_tasks && (heap_loses || may_report());
+bool decided(const OomCandidate* victim, const OomDecision& decision) {
+  Reclaimer& reclaimer = *process_allocator().reclaimer();
+  if (victim != nullptr) {
+    const auto self = static_cast<uint64_t>(os::process_id());
+    const weir_victim record = record_of(*victim, decision.points, self, self);
+    reclaimer.note_oom(&record);
+  } else {
+    reclaimer.note_oom(nullptr);
+  }
+  // Allocations that fail may be many.
+  const bool loses = victim != nullptr && (victim->is_heap || victim->kill == OomKill::kSignal);
+  return process_allocator().options().oom_dump_tasks && (loses || may_report());
 }
 
 void write_line(void*, std::string_view line) {
   port::write_all(2, line.data(), line.size());
+}
+
+OomKill kill_of(OomPolicy policy) {
+  return policy == OomPolicy::kAbort ? OomKill::kAbort : policy == OomPolicy::kKill ? OomKill::kSignal : OomKill::kFail;
 }
 
 // The process with all that it holds, and what it may hold.
@@ -49,15 +63,15 @@ OomAsk make_ask(Reclaimer& reclaimer, size_t size, uint32_t heap) {
   self.id = self.process = static_cast<uint64_t>(os::process_id());
   self.user = os::user_id();
   self.name = os::program_name();
-  for (unsigned n = 0; n < process_allocator().nr_nodes(); ++n) {
-    NodeReclaim* node = reclaimer.node(n);
-    if (node == nullptr) continue;
-    self.pages += node->zone().used();
-    self.swapped += Pages(node->swapped_pages());
-  }
-  self.kill = options.oom == OomPolicy::kAbort ? OomKill::kAbort : OomKill::kFail;
+  const PoolMember::Held held = reclaimer.held();
+  self.pages = held.used;
+  self.swapped = held.swapped;
+  self.kill = kill_of(options.oom);
+  self.oom_score_adj = static_cast<int>(options.oom_score_adj);
+  if (reclaimer.is_ending()) self.state = OomState::kDying;
   ask.context.asking = self.name;
   ask.context.asking_index = 0;
+  ask.context.oom_score_adj = self.oom_score_adj;
   ask.context.wanted = pages_of(size);
   ask.context.limit = stats.limit;
   ask.context.used = self.pages;
@@ -65,6 +79,10 @@ OomAsk make_ask(Reclaimer& reclaimer, size_t size, uint32_t heap) {
   ask.context.swap_used = stats.swap_used;
   ask.kill_allocating = options.oom_kill_allocating_task;
   ask.decided = decided;
+  if (reclaimer.pool().is_member()) {
+    ask.reclaimer = &reclaimer;
+    ask.context.pool = options.pool.view();
+  }
   ask.sink = {write_line, nullptr};
   return ask;
 }
@@ -73,7 +91,9 @@ OomAsk make_ask(Reclaimer& reclaimer, size_t size, uint32_t heap) {
 OomVerdict choose_program(const OomAsk& ask) {
   const std::span<const OomCandidate> self{&ask.process, 1};
   const OomDecision decision = select_victim(self, 0, ask.context.limit + ask.context.swap_total, false, {});
-  if (ask.decided(false)) report_oom(ask.context, self, decision, ask.sink);
+  const OomCandidate* victim = decision.victim == OomDecision::kNone ? nullptr : &ask.process;
+  if (ask.decided(victim, decision)) report_oom(ask.context, self, decision, ask.sink);
+  if (victim != nullptr && victim->kill == OomKill::kSignal) process_allocator().reclaimer()->end_process();
   return OomVerdict::kFail;
 }
 

@@ -9,6 +9,8 @@
 
 namespace weir {
 
+class Reclaimer;
+
 enum class OomVerdict : uint8_t {
   kTryAgain,  // somebody lost memory, or another thread is seeing to that
   kFail,      // the allocation fails
@@ -22,8 +24,10 @@ struct OomAsk {
   // Who asks is filled in when it is a heap.
   OomContext context;
   bool kill_allocating = false;
-  // Called for each decision: whether it is to be reported. `heap_loses`: else an allocation fails, as may many.
-  bool (*decided)(bool heap_loses) = nullptr;
+  // Called for each decision: whether it is to be reported. `victim`: null when there is none.
+  bool (*decided)(const OomCandidate* victim, const OomDecision& decision) = nullptr;
+  // What the other members of the pool are asked by; null: there is no pool.
+  Reclaimer* reclaimer = nullptr;
   OomSink sink{nullptr, nullptr};
 };
 

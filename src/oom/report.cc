@@ -104,10 +104,11 @@ std::string_view what_happens(OomAction action, OomKill kill, bool heap) {
 }
 
 // As dump_oom_summary and __oom_kill_process.
-void add_victim(Report& report, const OomCandidate& victim, const OomDecision& decision) {
+void add_victim(Report& report, const OomContext& context, const OomCandidate& victim, const OomDecision& decision) {
   Line line;
-  line.text("oom-kill:constraint=CONSTRAINT_MEMCG,task=");
-  add_name(line, victim.name).text(",pid=").dec(victim.id).text(",uid=").dec(victim.user);
+  line.text("oom-kill:constraint=CONSTRAINT_MEMCG");
+  if (!context.pool.empty()) add_name(line.text(",oom_memcg="), context.pool);
+  add_name(line.text(",task="), victim.name).text(",pid=").dec(victim.id).text(",uid=").dec(victim.user);
   report.end(line.text(",points=").sdec(decision.points));
   line.text("Out of memory: ").text(what_happens(decision.action, victim.kill, victim.is_heap));
   add_name(line.dec(victim.id).text(" ("), victim.name).text(")");
@@ -127,7 +128,7 @@ void report_oom(const OomContext& context, std::span<const OomCandidate> candida
   add_tasks(report, candidates);
   Line line;
   if (decision.victim < candidates.size()) {
-    add_victim(report, candidates[decision.victim], decision);
+    add_victim(report, context, candidates[decision.victim], decision);
   } else {
     add_name(line.text("Out of memory: the allocation of "), context.asking).text(" fails: ");
     report.end(line.text(why(decision.reason)));

@@ -27,6 +27,7 @@ struct OomContext {
   Pages used{};                              // of it
   Pages swap_total{};                        // pages that fit the swap file; 0: there is none
   Pages swap_used{};                         //
+  std::string_view pool;                     // whose all that is; "": of this process alone
 };
 
 void report_oom(const OomContext& context, std::span<const OomCandidate> candidates, const OomDecision& decision,

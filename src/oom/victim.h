@@ -28,10 +28,11 @@ enum class OomKill : uint8_t {
   kSignal,   // the process is sent SIGTERM, and SIGKILL later
 };
 
-// A heap, or a process of a pool. Candidates stand in the order of their creation.
+// A heap, or a process, maybe of a pool. Candidates stand in the order of their creation.
 struct OomCandidate {
   uint64_t id = 0;        // of the heap or process, for the report
   uint64_t process = 0;   // that it belongs to
+  uint64_t handle = 0;    // of the heap in its process
   uint32_t user = 0;      //
   std::string_view name;  //
   bool is_heap = false;   // else a process, or what it has in no heap

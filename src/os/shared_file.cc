@@ -43,10 +43,10 @@ int open_shared_file(const char* path) {
   return -EPERM;
 }
 
-bool reserve_file(int fd, size_t bytes) {
+bool reserve_file(int fd, size_t offset, size_t bytes) {
   long result;
   do {
-    result = syscall6(SYS_fallocate, fd, 0, 0, static_cast<long>(bytes));
+    result = syscall6(SYS_fallocate, fd, 0, static_cast<long>(offset), static_cast<long>(bytes));
   } while (result == -EINTR);
   return result == 0;
 }
@@ -75,6 +75,12 @@ void unlock_byte(int fd, uint64_t byte) {
 bool is_byte_locked(int fd, uint64_t byte) {
   struct flock lock;
   return lock_request(fd, F_GETLK, F_WRLCK, byte, lock) != 0 || lock.l_type != F_UNLCK;
+}
+
+int holder_of_byte(int fd, uint64_t byte) {
+  struct flock lock;
+  const bool locked = lock_request(fd, F_GETLK, F_WRLCK, byte, lock) == 0 && lock.l_type != F_UNLCK;
+  return locked && lock.l_pid > 0 ? lock.l_pid : 0;
 }
 
 }  // namespace weir::os

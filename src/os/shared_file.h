@@ -13,9 +13,11 @@ namespace weir::os {
 // Opens the file, or makes it, with mode 0600; symbolic links are not followed. Negative: -errno; EPERM when it belongs
 // to somebody else or others may write to it.
 [[nodiscard]] int open_shared_file(const char* path);
-// Makes the file at least so long; what is added is zeros. False: there is no room.
-[[nodiscard]] bool reserve_file(int fd, size_t bytes);
-// Maps the file's first bytes, shared. Null: the system refuses.
+// Gives the file memory from `offset` on for so many bytes, which makes it longer if need be; what is added is zeros.
+// False: there is no room.
+[[nodiscard]] bool reserve_file(int fd, size_t offset, size_t bytes);
+// Maps the file's first bytes, shared, also those that it does not have yet: touching these raises SIGBUS until then.
+// Null: the system refuses.
 [[nodiscard]] void* map_shared_file(int fd, size_t bytes);
 
 // Whether the file still has a name.
@@ -26,5 +28,8 @@ namespace weir::os {
 void unlock_byte(int fd, uint64_t byte);
 // Whether another table has the byte locked. What cannot be found out counts as locked.
 [[nodiscard]] bool is_byte_locked(int fd, uint64_t byte);
+// The process whose table has it locked, as the caller's pid namespace numbers it; 0: nobody, or one that has no number
+// there.
+[[nodiscard]] int holder_of_byte(int fd, uint64_t byte);
 
 }  // namespace weir::os

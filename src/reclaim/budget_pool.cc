@@ -30,6 +30,9 @@ constexpr uint64_t kLeastHeadroom = 256;
 // what it should give back, nor keeps for it what it may have.
 constexpr uint64_t kAbsentNs = 500'000'000;
 
+constexpr size_t kRowBytes = WEIR_POOL_ROWS * sizeof(weir_pool_row);
+static_assert(kRowBytes == kPageSize);
+
 uint64_t load(const uint64_t& number) {
   return __atomic_load_n(&number, __ATOMIC_RELAXED);
 }
@@ -82,7 +85,7 @@ const char* BudgetPool::describe(Join result) {
 }
 
 bool BudgetPool::lock() {
-  const uint64_t most = member_ != nullptr ? kLockTries : kJoinTries;
+  const uint64_t most = is_member() ? kLockTries : kJoinTries;
   for (uint64_t tries = 0; tries < most; ++tries) {
     if (os::try_lock_byte(fd_, WEIR_POOL_LOCK)) return true;
     os::yield();
@@ -97,13 +100,22 @@ void BudgetPool::unlock() {
 bool BudgetPool::is_live(unsigned i) const {
   const weir_pool_member& member = pool_->members[i];
   if (__atomic_load_n(&member.pid, __ATOMIC_RELAXED) == 0) return false;
-  return &member == member_ || os::is_byte_locked(fd_, WEIR_POOL_MEMBER_LOCK + i);
+  return &member == self() || os::is_byte_locked(fd_, WEIR_POOL_MEMBER_LOCK + i);
+}
+
+// (A clock that was read later may be ahead of `now`.)
+bool BudgetPool::is_absent(uint64_t updated_ns, uint64_t now_ns) {
+  return now_ns > updated_ns && now_ns - updated_ns > kAbsentNs;
 }
 
 // With the lock held.
-bool BudgetPool::take_entry() {
+BudgetPool::Join BudgetPool::take_entry() {
   for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i) {
     if (is_live(i) || !os::try_lock_byte(fd_, WEIR_POOL_MEMBER_LOCK + i)) continue;
+    if (!os::reserve_file(fd_, weir_pool_rows_at(i), kRowBytes)) {
+      os::unlock_byte(fd_, WEIR_POOL_MEMBER_LOCK + i);
+      return Join::kNoMemory;
+    }
     weir_pool_member& member = pool_->members[i];
     // What its last owner had is free from here on.
     publish(member.granted, uint64_t{0});
@@ -111,13 +123,21 @@ bool BudgetPool::take_entry() {
     publish(member.swapped, uint64_t{0});
     publish(member.wanted, uint64_t{0});
     publish(member.updated, os::now_ns());
+    publish(member.swap_total, uint64_t{0});
+    publish(member.swap_used, uint64_t{0});
+    publish(member.answered, uint64_t{0});
+    publish(member.kill, uint16_t{WEIR_POOL_KILL_FAIL});
+    publish(member.dying, uint8_t{0});
+    publish(member.stuck, uint8_t{0});
+    publish(member.order.state, uint64_t{0});
+    publish(member.joined, os::now_ns());
     write_command(member.command);
     publish(member.pid, static_cast<uint32_t>(os::process_id()));
     index_ = i;
-    member_ = &member;
-    return true;
+    member_.store(&member, std::memory_order_release);
+    return Join::kOk;
   }
-  return false;
+  return Join::kFull;
 }
 
 // Opens, maps and locks the file. One that was removed just before it could be locked is not the pool any more.
@@ -136,8 +156,9 @@ BudgetPool::Join BudgetPool::open_and_lock(std::string_view name) {
 }
 
 BudgetPool::Join BudgetPool::map() {
-  if (!os::reserve_file(fd_, sizeof(weir_pool))) return Join::kNoMemory;
-  if (pool_ == nullptr) pool_ = static_cast<weir_pool*>(os::map_shared_file(fd_, sizeof(weir_pool)));
+  if (!os::reserve_file(fd_, 0, sizeof(weir_pool))) return Join::kNoMemory;
+  const size_t bytes = weir_pool_rows_at(WEIR_POOL_MEMBERS);
+  if (pool_ == nullptr) pool_ = static_cast<weir_pool*>(os::map_shared_file(fd_, bytes));
   return pool_ == nullptr ? Join::kNoMemory : Join::kOk;
 }
 
@@ -154,7 +175,7 @@ BudgetPool::Join BudgetPool::enter(Pages limit) {
   if (pool_->magic != WEIR_POOL_MAGIC || pool_->version != WEIR_POOL_VERSION) return Join::kOtherVersion;
   if (alone) publish(pool_->limit, limit.v);
   limit_ = Pages(load(pool_->limit));
-  return take_entry() ? Join::kOk : Join::kFull;
+  return take_entry();
 }
 
 BudgetPool::Join BudgetPool::join(std::string_view name, Pages limit, int fd) {
@@ -171,21 +192,21 @@ BudgetPool::Join BudgetPool::join(std::string_view name, Pages limit, int fd) {
 }
 
 void BudgetPool::leave() {
-  publish(member_->wanted, uint64_t{0});
-  publish(member_->used, uint64_t{0});
-  publish(member_->granted, uint64_t{0});
-  publish(member_->pid, uint32_t{0});
+  publish(self()->wanted, uint64_t{0});
+  publish(self()->used, uint64_t{0});
+  publish(self()->granted, uint64_t{0});
+  publish(self()->pid, uint32_t{0});
 }
 
 void BudgetPool::forget() {
-  member_ = nullptr;
+  member_.store(nullptr, std::memory_order_release);
   fd_ = -1;
 }
 
 // With the lock held: decides what everybody should have, and takes or gives back the difference to what this process
 // was granted. Nobody takes from another: that gives back what is above its own part when it comes by.
 Pages BudgetPool::settle(uint64_t own_demand, uint64_t used) {
-  uint64_t demands[WEIR_POOL_MEMBERS], shares[WEIR_POOL_MEMBERS];
+  uint64_t demands[WEIR_POOL_MEMBERS], shares[WEIR_POOL_MEMBERS], may_give[WEIR_POOL_MEMBERS];
   unsigned count = 0, own = 0;
   uint64_t others = 0, absent = 0;
   const uint64_t now = os::now_ns();
@@ -197,41 +218,51 @@ Pages BudgetPool::settle(uint64_t own_demand, uint64_t used) {
       publish(member.pid, uint32_t{0});
       continue;
     }
-    if (&member == member_) {
+    if (&member == self()) {
       own = count;
     } else {
       others += load(member.granted);
-      // (Its clock may be ahead of `now`.)
-      if (now > load(member.updated) && now - load(member.updated) > kAbsentNs) {
+      if (is_absent(load(member.updated), now)) {
         absent += load(member.granted);
         continue;
       }
     }
-    demands[count++] = &member == member_ ? own_demand : load(member.wanted);
+    // What a member that works in vain holds too much is not to be had.
+    const bool gives = &member != self() && __atomic_load_n(&member.stuck, __ATOMIC_RELAXED) == 0;
+    may_give[count] = gives ? load(member.granted) : 0;
+    demands[count++] = &member == self() ? own_demand : load(member.wanted);
   }
   const uint64_t limit = load(pool_->limit);
   share_out_fairly(limit > absent ? limit - absent : 0, {demands, count}, {shares, count});
   limit_ = Pages(limit);
   const uint64_t target = shares[own], left = limit > others ? limit - others : 0;
   // What is in use cannot be given back at once.
-  const uint64_t least = used < load(member_->granted) ? used : load(member_->granted);
-  const uint64_t wanted = target > least ? target : least, before = load(member_->granted);
+  const uint64_t least = used < load(self()->granted) ? used : load(self()->granted);
+  const uint64_t wanted = target > least ? target : least, before = load(self()->granted);
   const uint64_t more = wanted < left ? wanted : left;
   const uint64_t granted = wanted <= before ? wanted : more > before ? more : before;
-  publish(member_->granted, granted);
-  is_owed_ = granted < target;
+  publish(self()->granted, granted);
+  bool is_owed = false;
+  for (unsigned i = 0; i < count; ++i) is_owed = is_owed || may_give[i] > shares[i];
+  is_owed_ = granted < target && is_owed;
   return Pages(target < granted ? target : granted);
 }
 
 Pages BudgetPool::update(const Usage& usage) {
   const uint64_t limit = load(pool_->limit);
   const uint64_t part = limit / kHeadroomShare, headroom = part > kLeastHeadroom ? part : kLeastHeadroom;
-  const uint64_t demand = usage.used.v + usage.swapped.v + usage.waiting.v + headroom;
-  publish(member_->used, usage.used.v);
-  publish(member_->swapped, usage.swapped.v);
-  publish(member_->wanted, demand);
-  publish(member_->updated, os::now_ns());
-  const uint64_t granted = load(member_->granted);
+  const uint64_t demand = usage.used.v + usage.swapped.v + usage.waiting.v + usage.reserve.v + headroom;
+  publish(self()->used, usage.used.v);
+  publish(self()->swapped, usage.swapped.v);
+  publish(self()->wanted, demand);
+  publish(self()->swap_total, usage.swap_total.v);
+  publish(self()->swap_used, usage.swap_used.v);
+  publish(self()->oom_score_adj, int32_t{usage.oom_score_adj});
+  publish(self()->kill, usage.kill);
+  publish(self()->dying, uint8_t{usage.dying});
+  publish(self()->stuck, uint8_t{usage.stuck});
+  publish(self()->updated, os::now_ns());
+  const uint64_t granted = load(self()->granted);
   if (!lock()) return Pages(granted);
   const Pages result = settle(demand, usage.used.v);
   unlock();

@@ -1,10 +1,12 @@
 // Purpose: this process's part of a budget that several processes share (include/weir/pool.h): how much each may have,
 //          and what it is granted.
-// Thread safety: one thread at a time, the one whose descriptor table has the file. granted() from any.
+// Thread safety: one thread at a time, one whose descriptor table has the file; is_member() and the victim list from
+//                any.
 // Invariants: what is granted to all members is never above the pool's limit, but where the header says so. A member
 //             that dies at any moment leaves nothing behind: its entry counts no more once its lock is gone.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -23,9 +25,15 @@ void share_out_fairly(uint64_t total, std::span<const uint64_t> demands, std::sp
 class BudgetPool {
  public:
   struct Usage {
-    Pages used{};     // what the process holds
-    Pages swapped{};  // what it has put away
-    Pages waiting{};  // what its threads wait for
+    Pages used{};                     // what the process holds
+    Pages swapped{};                  // what it has put away
+    Pages waiting{};                  // what its threads wait for
+    Pages reserve{};                  // what kswapd keeps free
+    Pages swap_total{}, swap_used{};  // its swap file
+    int oom_score_adj = 0;
+    uint16_t kill = WEIR_POOL_KILL_FAIL;  // what the process does when it is chosen
+    bool dying = false;                   // it was
+    bool stuck = false;                   // its kswapd works in vain
   };
   enum class Join : uint8_t {
     kOk,
@@ -45,7 +53,7 @@ class BudgetPool {
   void forget();
   // Gives up what was granted, for good: no update after this.
   void leave();
-  bool is_member() const { return member_ != nullptr; }
+  bool is_member() const { return self() != nullptr; }
   int fd() const { return fd_; }
 
   // Tells the others how things are, takes over what is free or gives back what is not needed, and learns what the
@@ -56,6 +64,16 @@ class BudgetPool {
   // Whether others had more than their part at the last update, which they are giving back.
   bool is_owed() const { return is_owed_; }
 
+  // -- the victim list (pool_oom.h), of members only. All of it may be read by any thread.
+  weir_pool* shared() const { return pool_; }
+  weir_pool_member* self() const { return member_.load(std::memory_order_acquire); }
+  unsigned index() const { return index_; }
+  weir_pool_row* rows(unsigned i) const {
+    return reinterpret_cast<weir_pool_row*>(reinterpret_cast<char*>(pool_) + weir_pool_rows_at(i));
+  }
+  // Whether so long ago is longer than a member that runs needs to come by.
+  static bool is_absent(uint64_t updated_ns, uint64_t now_ns);
+
   // Null when all agrees; for tests, with nobody else at work.
   const char* verify() const;
 
@@ -65,14 +83,14 @@ class BudgetPool {
   Join open_and_lock(std::string_view name);
   Join map();
   Join enter(Pages limit);
-  bool take_entry();
+  Join take_entry();
   bool is_live(unsigned i) const;
   Pages settle(uint64_t own_demand, uint64_t used);
 
   int fd_ = -1;
   unsigned index_ = 0;
   weir_pool* pool_ = nullptr;
-  weir_pool_member* member_ = nullptr;
+  std::atomic<weir_pool_member*> member_{nullptr};
   bool is_owed_ = false;
   Live<Pages> limit_{};
 };

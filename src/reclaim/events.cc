@@ -30,6 +30,7 @@ Events::Listener* Events::make(const Filter& filter, State state) {
     listener.ever = listener.due = listener.pending = 0;
     listener.own = listener.fd = -1;
     nr_listeners_.fetch_add(1, std::memory_order_relaxed);
+    wanted_.fetch_or(filter.events, std::memory_order_relaxed);
     if (state == State::kCallback) nr_callbacks_.fetch_add(1, std::memory_order_relaxed);
     return &listener;
   }

@@ -49,6 +49,10 @@ class Events {
   // Looks who is to be told, ten times in the shortest window or more often. True: callbacks are to be run.
   [[nodiscard]] bool poll(uint64_t now, const Psi& psi);
   void run_callbacks();
+  // Whether anybody wants to hear of these kinds, or has.
+  [[nodiscard]] bool has_listeners(uint32_t events) const {
+    return (wanted_.load(std::memory_order_relaxed) & events) != 0;
+  }
   bool has_callbacks() const { return nr_callbacks_.load(std::memory_order_relaxed) != 0; }
 
   // -- fork: callbacks are the child's too, descriptors are not
@@ -60,7 +64,7 @@ class Events {
  private:
   // kLeft: removed; the copy of its descriptor is still to be closed.
   enum class State : uint8_t { kFree, kDescriptor, kCallback, kLeft };
-  static constexpr unsigned kNrKinds = 5;
+  static constexpr unsigned kNrKinds = 6;
 
   struct Listener {
     State state;
@@ -93,6 +97,8 @@ class Events {
   std::atomic<uint32_t> nr_callbacks_{0};
   std::atomic<uint32_t> nr_left_{0};
   std::atomic<uint32_t> noted_{0};
+  // All kinds that anybody ever wanted to hear of.
+  std::atomic<uint32_t> wanted_{0};
 };
 
 }  // namespace weir

@@ -2,6 +2,8 @@
 // how threads of the program wait for them.
 #include <errno.h>
 
+#include <algorithm>
+
 #include "base/port.h"
 #include "os/env.h"
 #include "os/file.h"
@@ -30,12 +32,8 @@ constexpr uint64_t kRoundPages = 8 * kClusterPages;
 constexpr uint32_t kHopelessTries = 8;
 // A thread that waits for pages looks again after this time whatever happens.
 constexpr uint64_t kWaitMs = 20;
-// What a process of a pool is owed comes within some wake-ups of the others' kswapds and the time that they need to
-// write to a disk what they hold too much; who owes for longer was stopped.
-constexpr uint64_t kOwedNs = 3'000'000'000;
+// Between two looks for what a process of a pool is owed.
 constexpr uint64_t kOwedPauseMs = 2;
-// Watermarks and the compressed pool's room follow a budget that changed by more than this part.
-constexpr uint64_t kNoticeableShare = 16;
 
 // After so many faults in a row of one thread, it is taken to be the only one.
 constexpr unsigned kAloneFaults = 8;
@@ -163,18 +161,25 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     run_owner_requests(kswapd);
     if (often_ != nullptr) often_();
     update_limit(kswapd);
+    const Pages part = pool_part_;
+    const bool grew = part > kswapd.part_before;
+    kswapd.part_before = part;
+    serve_pool(kswapd);
     reduce_pool(kswapd);
     const Zone& zone = kswapd.node->zone();
     const uint64_t stalls = counters_.allocstall.load();
     const Pages freed = balance(kswapd);
     note_behind(kswapd, stalls);
     const bool waiting = kswapd.waiting.load() != 0;
-    const bool starved = zone.free_budget() < (waiting ? goal(kswapd) : zone.watermarks().low);
+    // (A member of a pool that was granted nothing yet has no watermarks either.)
+    const Pages needed = waiting ? std::max(goal(kswapd), Pages(1)) : zone.watermarks().low;
+    const bool starved = zone.free_budget() < needed;
     // Whoever freed something counts: as long as there is anything to be had, waiting is worth it. While the process
     // forks, nothing can be freed, which says nothing about what could be.
     const uint64_t stolen = counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load();
     if (!starved) kswapd.slab_priority = Shrinkers::kFirstPriority;
-    const bool progress = stolen != kswapd.stolen_before || !starved || waits_for_shrinkers(kswapd) || is_owed(kswapd);
+    const bool progress =
+        stolen != kswapd.stolen_before || !starved || grew || waits_for_shrinkers(kswapd) || is_owed(kswapd);
     if (!forking_.load()) kswapd.fruitless.store(progress ? 0 : kswapd.fruitless.load() + 1);
     kswapd.stolen_before = stolen;
     if (&kswapd == first_kswapd()) tell_pressure();
@@ -291,49 +296,6 @@ void Reclaimer::note_peak() {
   }
 }
 
-// With a limit of the whole process, the heap gets what everything else leaves: what that is, the kernel tells.
-void Reclaimer::update_limit(const Kswapd& kswapd) {
-  if ((!by_rss_ && !pool_.is_member()) || is_lifted() || &kswapd != first_kswapd()) return;
-  LockGuard guard(budget_mutex_);
-  if (is_lifted()) return;
-  if (pool_.is_member()) {
-    const Pages before = pool_part_, now = pool_part();
-    pool_part_ = now;
-    // What depends on the budget need not follow each page.
-    const uint64_t difference = before < now ? now.v - before.v : before.v - now.v;
-    if (difference > before.v / kNoticeableShare) change_policies();
-  }
-  share_out();
-}
-
-Pages Reclaimer::pool_part() {
-  BudgetPool::Usage usage;
-  for (unsigned i = 0; i < nr_nodes_; ++i) {
-    if (nodes_[i] == nullptr) continue;
-    usage.used += nodes_[i]->zone().total();
-    usage.swapped += Pages(nodes_[i]->swapped_pages());
-    if (kswapds_[i] != nullptr) usage.waiting += Pages(kswapds_[i]->waiting_pages.load(std::memory_order_relaxed));
-  }
-  if (by_rss_) usage.used = os::resident_pages();
-  return pool_.update(usage);
-}
-
-Pages Reclaimer::most_managed(const Zone& zone) const {
-  return pool_.is_member() ? share_of(zone.node(), pool_.limit()) : zone.managed();
-}
-
-// Whether other members of the pool have yet to give back what this process may have. They do so when they come by,
-// unless they were stopped.
-bool Reclaimer::is_owed(Kswapd& kswapd) {
-  if (!pool_.is_member() || !pool_.is_owed()) {
-    kswapd.owed_since_ns = 0;
-    return false;
-  }
-  const uint64_t now = os::now_ns();
-  if (kswapd.owed_since_ns == 0) kswapd.owed_since_ns = now;
-  return now - kswapd.owed_since_ns < kOwedNs;
-}
-
 // By one thread at a time. In a pool, watermarks are of what the process may hold at present.
 void Reclaimer::give_budget(NodeReclaim& node, Pages managed) {
   Zone& zone = node.zone();
@@ -443,7 +405,9 @@ void Reclaimer::run_requests() {
     Request& request = *list;
     list = list->next;
     if (request.count.v == 0) {
-      if (request.descriptor >= 0)
+      if (request.with_pool != nullptr || !request.pool.empty())
+        run_with_pool(request);
+      else if (request.descriptor >= 0)
         request.descriptor = os::copy_descriptor_of_program(request.descriptor);
       else
         adopt_child();

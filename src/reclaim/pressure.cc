@@ -117,7 +117,8 @@ void Reclaimer::note_behind(const Kswapd& kswapd, uint64_t stalls_before) {
     events_->note(WEIR_EVENT_KSWAPD);
 }
 
-void Reclaimer::note_oom() {
+void Reclaimer::note_oom(const weir_victim* victim) {
+  if (victim != nullptr) victims_.add(*victim);
   weir::count(counters_.oom_kill);
   if (events_ != nullptr) events_->note(WEIR_EVENT_OOM);
 }

@@ -23,6 +23,10 @@ constexpr unsigned kMostDefaultHandlers = 8;
 // What weir opens in the child of a fork: userfaultfds, swap files, rings; with room to spare.
 constexpr uint64_t kDescriptorsOfChild = 128;
 
+// How fast weir takes back what others in the cgroup have left, at each look, and what it gives up beyond what is
+// missing when that was not enough: a thirty-second of the limit.
+constexpr uint64_t kSqueezeShare = 32;
+
 template <class T>
 T* map_new() {
   void* memory = os::vm_map(align_up(sizeof(T), kPageSize));
@@ -86,6 +90,7 @@ bool Reclaimer::options_changed(Budget budget) {
     const WholeLimit limit = resolve(*options_);
     if (limit.pages.v == 0) return false;
     LockGuard guard(budget_mutex_);
+    left_to_cgroup_ = Pages(0);
     limit_ = limit.pages;
     by_rss_ = limit.by_rss;
     share_out();
@@ -94,9 +99,33 @@ bool Reclaimer::options_changed(Budget budget) {
   return true;
 }
 
-bool Reclaimer::cgroup_has_changed() const {
+bool Reclaimer::follows_cgroup() const {
   const bool follows = options_->limit == kCgroupLimit || options_->rss_limit == kCgroupLimit;
-  if (!follows || is_lifted() || pool_.is_member()) return false;
+  return follows && !is_lifted() && !pool_.is_member();
+}
+
+void Reclaimer::leave_to_cgroup(int64_t room, bool is_short) {
+  const uint64_t limit = limit_.load().v, before = left_to_cgroup_.load().v, step = limit / kSqueezeShare;
+  const uint64_t pages = static_cast<uint64_t>(room < 0 ? -room : room) >> kPageShift;
+  uint64_t now = before;
+  if (room < 0)
+    now = before + pages + (is_short ? step : 0);
+  else if (pages > step)
+    now = before > step ? before - step : 0;
+  // Half of it is weir's whatever the others hold: with less, the program would only wait.
+  if (now > limit / 2) now = limit / 2;
+  if (now == before) return;
+  {
+    LockGuard guard(budget_mutex_);
+    left_to_cgroup_ = Pages(now);
+    share_out();
+  }
+  change_policies();
+  wake_all_kswapds();
+}
+
+bool Reclaimer::cgroup_has_changed() const {
+  if (!follows_cgroup()) return false;
   const Pages now = resolve(*options_).pages;
   return now.v != 0 && now != limit_.load();
 }
@@ -227,17 +256,6 @@ bool Reclaimer::set_up() {
   for (Kswapd* each : kswapds_)
     if (each != nullptr && each->bench.pages == nullptr) ok = ok && each->bench.init(policy_.codec);
   return ok;
-}
-
-void Reclaimer::join_pool() {
-  if (options_->pool.empty()) return;
-  const BudgetPool::Join result = pool_.join(options_->pool.view(), limit_, held_.pool);
-  pool_problem_ = result == BudgetPool::Join::kOk ? nullptr : BudgetPool::describe(result);
-  if (result != BudgetPool::Join::kOk) return pool_.forget();
-  held_.pool = pool_.fd();
-  LockGuard guard(budget_mutex_);
-  pool_part_ = pool_part();
-  share_out();
 }
 
 bool Reclaimer::start_kswapds() {
@@ -423,6 +441,7 @@ void Reclaimer::thaw_children() {
 // new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
 bool Reclaimer::after_fork_in_child() {
   new (&budget_mutex_) Mutex(LockRank::kLru);
+  victims_.after_fork_in_child();
   forget_pressure();
   const bool had_kswapd = has_kswapd();
   owner_ = 0;
@@ -454,6 +473,8 @@ bool Reclaimer::after_fork_in_child() {
 // In the child of a fork, which joins the pool by itself.
 void Reclaimer::restart_threads() {
   pool_.forget();
+  pool_member_.forget();
+  kill_at_ms_.store(0);
   for (Kswapd* each : kswapds_) {
     if (each == nullptr) continue;
     each->waiting.store(0);

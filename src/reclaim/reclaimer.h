@@ -17,9 +17,11 @@
 #include "reclaim/budget_pool.h"
 #include "reclaim/events.h"
 #include "reclaim/node.h"
+#include "reclaim/pool_oom.h"
 #include "reclaim/psi.h"
 #include "reclaim/shrinkers.h"
 #include "reclaim/thread_cpus.h"
+#include "reclaim/victim_log.h"
 
 namespace weir {
 
@@ -73,6 +75,13 @@ class Reclaimer {
   [[nodiscard]] bool options_changed(Budget budget);
   // Whether the limit is to be the cgroup's, and that is another one now. By who may change options; 0.1 ms.
   bool cgroup_has_changed() const;
+  // Whether the limit is the cgroup's, and this process's own.
+  bool follows_cgroup() const;
+  // Others in the cgroup hold memory, too: `room` (bytes) is what they leave at present; less than nothing is to be
+  // given back. `is_short`: that was not enough before.
+  void leave_to_cgroup(int64_t room, bool is_short);
+  // What is left to them.
+  Pages left_to_cgroup() const { return left_to_cgroup_; }
   // The most that zswap_max can be while the program runs.
   Pages zswap_room() const;
   // Whether this is the child of a fork that cannot swap and was therefore left without a limit.
@@ -129,8 +138,16 @@ class Reclaimer {
   void end_stall();
   // As of now.
   Psi pressure();
-  // Nothing could be reclaimed for an allocation, and the policy chose somebody.
-  void note_oom();
+  // Nothing could be reclaimed for an allocation, and the policy chose this one; null: there was nobody to choose.
+  void note_oom(const weir_victim* victim);
+  VictimLog& victims() { return victims_; }
+  // The process was chosen (oom=kill): SIGTERM now; kswapd sees to SIGKILL after kTermMs, which a program needs to
+  // write down what it has, and others can wait for.
+  void end_process();
+  static constexpr uint64_t kTermMs = 5000;
+  bool is_ending() const { return kill_at_ms_.load(std::memory_order_relaxed) != 0; }
+  // What the process holds: pages in memory, and pages put away.
+  PoolMember::Held held();
   // An allocation failed: for a moment small ones may use part of the reserve below min, so that the program can
   // unwind.
   void open_reserve();
@@ -138,6 +155,17 @@ class Reclaimer {
   [[nodiscard]] int adopt_descriptor(int fd);
   // Whether there is a kswapd.
   bool has_kswapd() const { return owner_ != 0; }
+
+  // -- the pool (pool_member.cc)
+  // Calls what(pool, argument) on a thread with weir's descriptors, when nobody else works with the pool; false: there
+  // is no such thread. By a thread of the program, with no lock held.
+  bool with_pool(void (*what)(BudgetPool& pool, void* argument), void* argument);
+  const BudgetPool& pool() const { return pool_; }
+  PoolMember& pool_member() { return pool_member_; }
+  // Becomes a member while the program runs. `name` must outlive this.
+  [[nodiscard]] BudgetPool::Join join_pool_now(std::string_view name);
+  // Somebody lost memory: the pool is looked at now, and what failed may be tried again.
+  void look_anew();
 
   // -- faults (STORY 2), on weir's threads
   // Reclaims when the node has less than a fault needs.
@@ -206,6 +234,7 @@ class Reclaimer {
     std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
     std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
     uint64_t stolen_before = 0;
+    Pages part_before{};                                 // of the pool
     uint64_t owed_since_ns = 0;                          // 0: not
     std::atomic<uint32_t> owed_pause{0};                 // never changes
     unsigned slab_priority = Shrinkers::kFirstPriority;  // that the program's caches are asked at next
@@ -216,8 +245,12 @@ class Reclaimer {
   struct Request {
     NodeReclaim* node = nullptr;
     Pfn first = 0;
-    Pages count{};                  // 0: adopt the child's lifeline, or a descriptor
-    int descriptor = -1;            // of the program; then of weir's threads
+    Pages count{};        // 0: adopt the child's lifeline, or a descriptor
+    int descriptor = -1;  // of the program; then of weir's threads
+    void (*with_pool)(BudgetPool&, void*) = nullptr;
+    void* argument = nullptr;
+    std::string_view pool;  // to be joined
+    BudgetPool::Join joined = BudgetPool::Join::kBusy;
     std::atomic<uint32_t> done{0};  // 1 yes, 2 no
     Request* next = nullptr;
   };
@@ -285,9 +318,13 @@ class Reclaimer {
   void note_peak();
   void update_limit(const Kswapd& kswapd);
   void join_pool();
+  BudgetPool::Join enter_pool(std::string_view name);
   Pages pool_part();
+  void serve_pool(const Kswapd& kswapd);
+  void finish_ending();
+  void run_with_pool(Request& request);
   // What this process may hold: the limit, or its part of it.
-  Pages budget() const { return pool_.is_member() ? pool_part_.load() : limit_.load(); }
+  Pages budget() const { return pool_.is_member() ? pool_part_.load() : limit_.load() - left_to_cgroup_.load(); }
   // What that may be at best.
   Pages most_managed(const Zone& zone) const;
   bool is_owed(Kswapd& kswapd);
@@ -355,10 +392,12 @@ class Reclaimer {
   // -- changed by options_changed
   Live<Pages> limit_;
   Live<bool> by_rss_;
+  Live<Pages> left_to_cgroup_;  // less than limit_; 0 but where that is the cgroup's
 
   // -- the pool, by the first kswapd
   BudgetPool pool_;
   Live<Pages> pool_part_;
+  PoolMember pool_member_;
 
   // -- at work
   std::atomic<bool> lifted_{false};
@@ -379,6 +418,8 @@ class Reclaimer {
   OwnerRequest* owner_requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
   std::atomic<const PageOwners*> owners_{nullptr};
   std::atomic<uint64_t> reserve_until_ms_{0};
+  VictimLog victims_;
+  std::atomic<uint64_t> kill_at_ms_{0};  // 0: the process need not end
 };
 
 inline Stall::Stall(Reclaimer& reclaimer, Workbench& bench)

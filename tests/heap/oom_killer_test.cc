@@ -37,7 +37,7 @@ OomAsk make_ask(HeapId asking, uint64_t pages_of_heaps, bool kill_allocating = f
   ask.context.limit = Pages(kTotal);
   ask.context.used = Pages(kTotal - 10);
   ask.kill_allocating = kill_allocating;
-  ask.decided = [](bool) { return true; };
+  ask.decided = [](const OomCandidate*, const OomDecision&) { return true; };
   ask.sink = {[](void*, std::string_view line) { text += line; }, nullptr};
   return ask;
 }
@@ -418,7 +418,7 @@ TEST_F(OomKillers, ChosenWhileOthersAllocate) {
   while (running.load() != 0) {
     OomAsk ask = make_ask({}, 0);
     ask.process.pages = Pages(0);
-    ask.decided = [](bool) { return false; };
+    ask.decided = [](const OomCandidate*, const OomDecision&) { return false; };
     static_cast<void>(h_.registry->out_of_memory(ask));
     if (h_.allocator->verify() != nullptr) ++mistakes;
     std::this_thread::yield();

@@ -273,6 +273,39 @@ TEST_F(PressureTest, WhoFreesMemoryIsGivenTheReserve) {
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
 
+// Others in the cgroup take memory, and give it back: weir's part follows, down to half of the limit, and its pages
+// leave.
+TEST_F(PressureTest, RoomForOthersInTheCgroup) {
+  start();
+  if (IsSkipped()) return;
+  Reclaimer& reclaimer = a_.reclaimer();
+  Zone& zone = reclaimer.node(0)->zone();
+  const Pages limit = zone.managed();
+  std::vector<void*> all;
+  for (size_t bytes = 0; bytes < kLimit * 3 / 4; bytes += kBlock) {
+    all.push_back(a_->malloc(nullptr, kBlock));
+    ASSERT_NE(all.back(), nullptr);
+    write_content(all.back(), kBlock, content_seed(all.size() * 4, Content::kCompressible));
+  }
+  reclaimer.leave_to_cgroup(-(int64_t{4} << 20), false);
+  EXPECT_EQ(zone.managed() + Pages(1024), limit);
+  reclaimer.leave_to_cgroup(-(int64_t{1} << 20), true);
+  EXPECT_EQ(zone.managed() + Pages(1024 + 256) + Pages(limit.v / 32), limit) << "it was not enough";
+  EXPECT_TRUE(wait_until([&] { return zone.used() <= zone.managed(); })) << "its pages do not leave";
+  for (int i = 0; i < 10; ++i) reclaimer.leave_to_cgroup(-(int64_t{16} << 20), true);
+  EXPECT_EQ(zone.managed(), Pages(limit.v / 2));
+  EXPECT_EQ(reclaimer.limit(), limit) << "the limit is what it was";
+  reclaimer.leave_to_cgroup(1 << 12, false);
+  EXPECT_EQ(zone.managed(), Pages(limit.v / 2)) << "that little room is no reason to take it";
+  for (int i = 0; i < 40; ++i) reclaimer.leave_to_cgroup(int64_t{64} << 20, false);
+  EXPECT_EQ(zone.managed(), limit);
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_TRUE(check_content_at(all[i], 0, kBlock, content_seed((i + 1) * 4, Content::kCompressible)));
+    ASSERT_EQ(a_->free(nullptr, all[i]).misuse, Misuse::kNone);
+  }
+  EXPECT_STREQ(find_fault(a_), nullptr);
+}
+
 TEST_F(PressureTest, EventsOfALimitThatIsMet) {
   start();
   if (IsSkipped()) return;
@@ -289,7 +322,7 @@ TEST_F(PressureTest, EventsOfALimitThatIsMet) {
     write_content(p, kBlock, content_seed(all.size() * 4, Content::kRandom));
     all.push_back(p);
   }
-  a_.reclaimer().note_oom();
+  a_.reclaimer().note_oom(nullptr);
   EXPECT_TRUE(wait_until([&] {
     events_.run_callbacks();
     return (heard.load() & wanted) == wanted;

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A limit that is the cgroup's: what weir shows is the group's, and follows it up and down while the program runs.
+# A limit that is the cgroup's: what weir shows is the group's, and follows it up and down while the program runs; where
+# others fill the group, weir leaves room to them before the kernel has to kill somebody.
 # usage: test_cgroup.sh WEIR LIBRARY HOLDER; status 77: no group can be made here
 set -u
 here=$(dirname "$0")
@@ -51,4 +52,18 @@ prints "limit = 64M (was cgroup)" "$weir" set "$pid" limit=64M
 echo $((160 << 20)) >"$group/$hard"
 sleep 2
 holds "one of its own is not the group's any more" limit_is "$pid" 64
+kill -KILL "$pid"
+
+# -- others in the group
+echo $((256 << 20)) >"$group/$hard"
+start first sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$weir" run --swap "$room" -- "$holder" 152
+first=$pid
+holds "alone it has all of it" limit_is "$first" 256
+start second sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$holder" 92
+second=$pid
+leaves_room() { awk -v mib="$(limit_of "$first")" 'BEGIN {exit !(mib > 200 && mib < 254)}'; }
+becomes "it leaves room to one without weir" leaves_room
+holds "and nobody is killed" kill -0 "$first" "$second"
+kill -KILL "$second"
+becomes "and has all of it again" limit_is "$first" 256
 finish
