@@ -31,7 +31,7 @@ invoke "$weir" get "$limited"
 holds "every option is there" [ "$(wc -l <"$room/output")" = "$(("$("$weir" options | wc -l)" - 1))" ]
 invoke "$weir" get --changeable "$limited"
 holds "what can be changed" [ "$(awk '{print $1}' "$room/output" | sort | tr '\n' ' ')" = \
-  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zswap_max " ]
+  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zswap_max " ]
 refuses 64 "weir: get: unknown key 'limti' (did you mean 'limit'?)" "$weir" get "$limited" limti
 refuses 66 "weir: process $$: it is not on weir (or was started with stats_page=0)" "$weir" get $$
 refuses_with 64 "pid" "$weir" get
