@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # weir top in a terminal (of tmux): what is on the screen, keys, other sizes, processes that end, and the terminal afterwards.
-# Usage: test_top.sh WEIR LIBRARY HOLDER
+# Usage: test_top.sh WEIR LIBRARY HOLDER TENANTS
 weir=$1
 library=$(dirname "$2")/libweir-malloc.so
 holder=$3
+tenants=$4
 . "$(dirname "$0")/common.sh"
 command -v tmux >/dev/null || { echo "tmux is not installed"; exit 77; }
 chmod 755 "$room"
@@ -218,6 +219,28 @@ keys Escape F6
 sees '^ Sort by '
 keys Escape
 sees '^F1Help F3Search F6Sort EscList'
+
+# -- its heaps
+keys Tab
+sees '^CHARGED SWAPPED LIMIT  SOFT  PEAK   ADJ POLICY     FAILED NAME *$'
+sees '^ no heaps: a program makes them by weir_heap_create '
+sees '^F1Help F3Search F6Sort EscList TabClasses '
+keys Tab
+sees '^ +OBJS +ACTIVE +USE OBJSIZE '
+quits
+start many "$weir" run --limit 64M -- "$tenants" 100
+command_line "clear; '$weir' top -d 0.2 $pid"
+sees '^F1Help F3Search F6Sort EscList TabHeaps '
+keys Tab
+sees '^   2\.0M       0  8\.0M  4\.0M  2\.0M    -5 release         1 all *$' # the largest
+sees '^ 64 of 102 heaps are shown *$'
+types '/odd'
+sees '^ +[0-9.KM]+ +0 +- +- +[0-9.KM]+     0 fail            0 odd ä "name" *$'
+keys Enter Tab
+sees '^ +OBJS +ACTIVE +USE OBJSIZE '
+quits
+command_line "clear; echo line before; '$weir' top -d 0.1 $limited; echo status \$?; stty -g >'$room/after'"
+sees '^ node 0 '
 
 # -- other sizes
 resize 60 20

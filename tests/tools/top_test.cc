@@ -14,12 +14,12 @@
 namespace weir::tool {
 namespace {
 
-// A page as a process publishes it, with a limit, some nodes and one size class a node.
+// A page as a process publishes it, with a limit, some nodes, one size class a node, and room for two heaps.
 class FakePage {
  public:
   explicit FakePage(uint32_t nodes = 1) {
-    const uint64_t size =
-        sizeof(weir_stats_page) + nodes * (sizeof(weir_stats_node) + sizeof(weir_stats_slab)) + WEIR_STATS_PATH;
+    const uint64_t size = sizeof(weir_stats_page) + nodes * (sizeof(weir_stats_node) + sizeof(weir_stats_slab)) +
+                          WEIR_STATS_PATH + kHeapRows * sizeof(weir_stats_heap);
     words_.resize((size + 7) / 8);
     weir_stats_page& p = page();
     p.page_size = 4096;
@@ -32,7 +32,10 @@ class FakePage {
     p.slab_size = sizeof(weir_stats_slab);
     p.nr_classes = 1;
     p.nr_lanes = 1;
-    p.swap_path_offset = static_cast<uint32_t>(size - WEIR_STATS_PATH);
+    p.swap_path_offset = p.slab_offset + nodes * p.slab_size;
+    p.heap_offset = p.swap_path_offset + WEIR_STATS_PATH;
+    p.heap_size = sizeof(weir_stats_heap);
+    p.nr_heap_rows = kHeapRows;
     p.limit = 10000 * nodes;
     p.mode = WEIR_STATS_SWAP;
     name("pgscan_kswapd").name("zswpin").name("pswpin").name("pgfault");
@@ -48,11 +51,22 @@ class FakePage {
   weir_stats_page& page() { return *reinterpret_cast<weir_stats_page*>(words_.data()); }
   weir_stats_node& node(uint32_t n) { return const_cast<weir_stats_node&>(*weir_stats_node_at(&page(), n)); }
   weir_stats_slab& slab(uint32_t n) { return const_cast<weir_stats_slab&>(*weir_stats_slab_at(&page(), n, 0, 0)); }
+  // A heap with a limit of 256 pages and a soft one of 128.
+  weir_stats_heap& add_heap(const char* name, uint64_t charged) {
+    auto& h = const_cast<weir_stats_heap&>(*weir_stats_heap_at(&page(), static_cast<uint32_t>(page().nr_heaps++)));
+    h.id = h.id_again = page().nr_heaps;
+    strncpy(h.name, name, sizeof(h.name) - 1);
+    h.charged = h.peak = charged;
+    h.limit = 256;
+    h.soft_limit = 128;
+    return h;
+  }
   void set_free(uint32_t n, uint64_t free) { node(n).resident = 10000 - free; }
   void set(size_t counter, uint64_t value) { page().counters[counter] = value; }
   [[nodiscard]] Moment at(double seconds, pid_t pid = 7) { return {Snapshot(pid, words_), seconds}; }
 
  private:
+  static constexpr uint32_t kHeapRows = 2;
   FakePage& name(const char* text) {
     memcpy(page().counter_names + names_, text, strlen(text) + 1);
     names_ += strlen(text) + 1;
@@ -344,6 +358,65 @@ TEST_F(TopTest, AProcessThatEndsStaysAsItWas) {
   EXPECT_FALSE(app.take_refresh());
 }
 
+TEST_F(TopTest, TabShowsHeaps) {
+  FakePage page;
+  TopApp app(1, Watch(Tracker(page.at(1)), "server", ""));
+  app.press({Key::kTab, {}});
+  EXPECT_NE(text_of(draw_top(app, {})).find(" no heaps: a program makes them by weir_heap_create"), std::string::npos);
+  page.add_heap("tenant \x1b[2J", 200);
+  weir_stats_heap& big = page.add_heap("big", 255);
+  big.swapped = 155;
+  big.oom_score_adj = -1000;
+  big.oom_policy = 1;
+  big.cap = 256;
+  big.limit_failures = 12345678;
+  app.watch()->update(page.at(2), "server", "");
+  const std::string text = text_of(draw_top(app, {}));
+  const size_t heading = text.find("\nCHARGED SWAPPED LIMIT  SOFT  PEAK   ADJ POLICY     FAILED NAME ");
+  ASSERT_NE(heading, std::string::npos) << text;
+  EXPECT_EQ(text.find("\n  1020K    620K  1.0M  512K 1020K -1000 release* 12345678 big "), text.find('\n', heading + 1))
+      << text;
+  EXPECT_NE(text.find("\n   800K       0  1.0M  512K  800K     0 fail            0 tenant ?[2J"), std::string::npos)
+      << text;
+  EXPECT_EQ(text.find(" heaps are shown"), std::string::npos);
+  EXPECT_NE(text.find("TabClasses"), std::string::npos);
+  page.page().nr_heaps = 7;
+  app.watch()->update(page.at(3), "server", "");
+  EXPECT_NE(text_of(draw_top(app, {})).find("\n 2 of 7 heaps are shown"), std::string::npos);
+  type(app, "/TENANT");
+  EXPECT_EQ(app.table().selected(), 1U);
+  app.press({Key::kEscape, {}});
+  app.press({Key::kSort, {}});
+  app.press({Key::kEnd, {}});
+  app.press({Key::kTab, {}});  // the choice is of this table
+  app.press({Key::kEnter, {}});
+  EXPECT_EQ(keys_of(app.table()), (Keys{2, 1}));  // by NAME
+  app.press({Key::kTab, {}});
+  EXPECT_NE(text_of(draw_top(app, {})).find("OBJSIZE"), std::string::npos);
+  app.press({Key::kEscape, {}});
+  app.press({Key::kTab, {}});  // nothing in the list
+  EXPECT_EQ(app.watch(), nullptr);
+}
+
+// What limits are on is in memory.
+TEST_F(TopTest, AHeapAboveALimitIsSeen) {
+  FakePage page;
+  weir_stats_heap& heap = page.add_heap("a", 256);
+  const auto styles = [&](uint64_t swapped) {
+    heap.swapped = swapped;
+    Watch watch(Tracker(page.at(1)), "a", "");
+    watch.show_other_table();
+    const auto& cells = watch.table().rows()[0].cells;
+    return std::pair(cells[2].style, cells[3].style);
+  };
+  EXPECT_EQ(styles(128), std::pair(Style::kPlain, Style::kPlain));
+  EXPECT_EQ(styles(127), std::pair(Style::kPlain, Style::kBelowLow));
+  heap.charged = 257;
+  EXPECT_EQ(styles(0), std::pair(Style::kBelowMin, Style::kBelowLow));
+  heap.limit = heap.soft_limit = 0;
+  EXPECT_EQ(styles(0), std::pair(Style::kPlain, Style::kPlain));
+}
+
 TEST_F(TopTest, FramesFillTheScreenExactly) {
   for (const uint32_t nodes : {1U, 8U, 64U}) {
     for (const Screen screen :
@@ -352,7 +425,8 @@ TEST_F(TopTest, FramesFillTheScreenExactly) {
       TopApp list = with_processes({"a", "b"});
       TopApp process(1, Watch(Tracker(page.at(1)), "a", std::string(500, 'x')));
       for (TopApp* app : {&list, &process}) {
-        for (const Key key : {Key::kOther, Key::kHelp, Key::kEscape, Key::kSort, Key::kEscape, Key::kSearch}) {
+        for (const Key key : {Key::kOther, Key::kHelp, Key::kEscape, Key::kSort, Key::kEscape, Key::kTab, Key::kSort,
+                              Key::kEscape, Key::kSearch}) {
           if (key != Key::kEscape || app->mode() != TopApp::Mode::kTable) app->press({key, {}});
           const Frame frame = draw_top(*app, screen);
           EXPECT_EQ(frame.size(), screen.height);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "heap_policy.h"
 #include "json.h"
 #include "mib.h"
 #include "procfs.h"
@@ -29,15 +30,6 @@ Exit status: 0; 64 a mistake in the command line; 66 there is no such process, i
 be read (its user and root may).
 )";
 
-const char* policy_name(uint32_t policy) {
-  constexpr const char* kNames[] = {"fail", "release", "abort"};
-  return policy < std::size(kNames) ? kNames[policy] : "?";
-}
-
-bool is_capped(const weir_stats_heap& h) {
-  return h.cap != 0 && h.charged >= h.cap - h.cap / 8;
-}
-
 // A name is the program's: nothing in it may move the cursor.
 std::string shown(const char* name) {
   std::string text = name;
@@ -56,9 +48,8 @@ void print_table(const Snapshot& s) {
   const auto all = s.heaps();
   for (const weir_stats_heap& h : all)
     fmt::print("{:>9.1f} {:>9.1f} {:>9} {:>9} {:>9.1f} {:>5} {:<8} {:>9} {}\n", mib(h.charged), mib(h.swapped),
-               size_or_none(h.limit), size_or_none(h.soft_limit), mib(h.peak), h.oom_score_adj,
-               fmt::format("{}{}", policy_name(h.oom_policy), is_capped(h) ? "*" : ""), h.limit_failures,
-               shown(h.name));
+               size_or_none(h.limit), size_or_none(h.soft_limit), mib(h.peak), h.oom_score_adj, policy_text(h),
+               h.limit_failures, shown(h.name));
   if (all.size() < s.page().nr_heaps) fmt::print("({} of {} heaps are shown)\n", all.size(), s.page().nr_heaps);
 }
 
@@ -91,7 +82,7 @@ void add_heaps(CLI::App& app) {
   auto settings = std::make_shared<Settings>();
   command->add_option("pid", settings->pid, "The process; without it the only one of yours on weir")
       ->type_name("PID")
-      ->check(CLI::Range(pid_t{1}, kMostPid));
+      ->check(CLI::Range(pid_t{1}, kMostPid).description(""));
   command->add_flag("--json", settings->json, "As JSON");
   command->footer(kHelp);
   command->callback([settings] {

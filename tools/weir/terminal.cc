@@ -173,6 +173,7 @@ KeyPress typed_key(wint_t character) {
   if (character == '\n' || character == '\r') return {Key::kEnter, {}};
   if (character == kEscapeCode) return {Key::kEscape, {}};
   if (character == kDelete || character == kBackspaceCode) return {Key::kBackspace, {}};
+  if (character == '\t') return {Key::kTab, {}};
   if (character < ' ') return {};
   std::array<char, MB_LEN_MAX> bytes = {};
   mbstate_t state = {};

@@ -19,10 +19,12 @@ constexpr const char* kTopHelp =
     R"(Without PID: the processes on weir, as weir ps lists them, with what they do a second; Enter opens the view of one. With PID:
 that view: what the limit is spent on; the free pages of each node against its watermarks, green above high, blue below, orange
 below low (kswapd works), red below min (threads wait); pages scanned by kswapd and by threads, swapped in and out (compressed
-memory or file), and faults, over time; and the size classes as slabtop(1) shows them.
+memory or file), and faults, over time; and the size classes as slabtop(1) shows them, or
+(Tab) the heaps as weir heaps shows them.
 
-Keys: arrows, PgUp, PgDn, Home, End select; Enter or F5 opens; Esc goes back; F3 or / searches; F6, < and > choose the column
-of the order, I inverts it; + and - change the interval; p pauses; F1, h or ? is help; F10 or q quits.
+Keys: arrows, PgUp, PgDn, Home, End select; Enter or F5 opens; Esc goes back; Tab changes between
+size classes and heaps; F3 or / searches; F6, < and > choose the column of the order, I inverts it; + and - change the interval;
+p pauses; F1, h or ? is help; F10 or q quits.
 
 The terminal must have 80 columns and 24 lines, and TERM must name its kind. Without UTF-8 (LC_ALL, LC_CTYPE, LANG) all is
 drawn in ASCII. There is no --json: weir ps --json and weir vmstat --json PID 1 are for programs.

@@ -46,6 +46,9 @@ void TopApp::press_in_table(const KeyPress& press) {
       return open();
     case Key::kEscape:
       return go_back();
+    case Key::kTab:
+      if (watch_) watch_->show_other_table();
+      return;
     case Key::kText:
       if (press.text.size() == 1) type(press.text[0]);
       return;

@@ -29,7 +29,8 @@ enum class Key : uint8_t {
   kSearch,  // F3
   kOpen,    // F5
   kSort,    // F6
-  kQuit,    // F10
+  kTab,
+  kQuit,  // F10
 };
 
 struct KeyPress {
@@ -55,7 +56,7 @@ class TopApp {
   [[nodiscard]] Watch* watch() { return watch_ ? &*watch_ : nullptr; }
   [[nodiscard]] ProcessList& list() { return list_; }
   // The table that keys act on.
-  [[nodiscard]] Table& table() { return watch_ ? watch_->slabs() : list_.table(); }
+  [[nodiscard]] Table& table() { return watch_ ? watch_->table() : list_.table(); }
   [[nodiscard]] const std::string& search() const { return search_; }
   [[nodiscard]] bool is_found() const { return found_; }
   [[nodiscard]] size_t choice() const { return choice_; }

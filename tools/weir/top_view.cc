@@ -17,6 +17,7 @@ constexpr std::array kHelp = {
     "Up Down PgUp PgDn Home End   select",
     "Enter F5                     open the view of a process",
     "Esc                          go back to the list",
+    "Tab                          in the view: size classes, or heaps",
     "F3 /                         search; F3 again: the next one",
     "F6                           choose the column that decides the order",
     "< >                          order by the column to the left, to the right",
@@ -60,6 +61,7 @@ void draw_help(Frame& frame, const Screen& screen) {
   frame.push_back(busy);
   line().put(" IN/s OUT/s SCAN/s: pages a second, to and from compressed memory and the file");
   line().put(" SCAN/s is red when threads had to look for pages themselves (direct)");
+  line().put(" Heaps: LIMIT or SOFT in colour: above it; *: chosen when memory ran out");
 }
 
 void draw_list(Frame& frame, TopApp& app, const Screen& screen) {
@@ -114,9 +116,14 @@ void put_bottom(Line& line, TopApp& app) {
     case TopApp::Mode::kTable:
       break;
   }
-  if (app.watch() != nullptr)
-    put_keys(line,
-             {{"F1", "Help"}, {"F3", "Search"}, {"F6", "Sort"}, {"Esc", "List"}, {"p", "Pause"}, {"F10", "Quit"}});
+  if (const Watch* watch = app.watch())
+    put_keys(line, {{"F1", "Help"},
+                    {"F3", "Search"},
+                    {"F6", "Sort"},
+                    {"Esc", "List"},
+                    {"Tab", watch->shows_heaps() ? "Classes" : "Heaps"},
+                    {"p", "Pause"},
+                    {"F10", "Quit"}});
   else
     put_keys(line, {{"F1", "Help"}, {"F3", "Search"}, {"F5", "Open"}, {"F6", "Sort"}, {"p", "Pause"}, {"F10", "Quit"}});
 }

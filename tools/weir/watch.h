@@ -1,4 +1,4 @@
-// Purpose: one process that weir top looks at: its numbers, their past, its slabs, and what became of it.
+// Purpose: one process that weir top looks at: its numbers, their past, its tables, and what became of it.
 // Thread safety: one thread. Invariants: when the process has ended, its last numbers stay, and nothing changes any
 // more.
 #pragma once
@@ -31,15 +31,19 @@ class Watch {
   [[nodiscard]] const Tracker& tracker() const { return tracker_; }
   [[nodiscard]] const std::string& command() const { return command_; }
   [[nodiscard]] const std::string& arguments() const { return arguments_; }
-  [[nodiscard]] Table& slabs() { return slabs_; }
+  // The table that is shown: size classes, or heaps.
+  [[nodiscard]] Table& table() { return shows_heaps_ ? heaps_ : slabs_; }
+  [[nodiscard]] bool shows_heaps() const { return shows_heaps_; }
+  void show_other_table() { shows_heaps_ = !shows_heaps_; }
 
  private:
-  void update_slabs();
+  void update_tables();
 
   Tracker tracker_;
   std::string command_, arguments_;
   State state_ = State::kRunning;
-  Table slabs_;
+  Table slabs_, heaps_;
+  bool shows_heaps_ = false;
 };
 
 // Looks at the process again.

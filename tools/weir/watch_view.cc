@@ -6,13 +6,14 @@
 #include <array>
 
 #include "table_view.h"
+#include "watch_tables.h"
 #include "water_level.h"
 
 namespace weir::tool {
 namespace {
 
-// Lines about the process as a whole, and those of slabs that are always seen: the heading and some.
-constexpr size_t kHeaderLines = 4, kLeastSlabLines = 4;
+// Lines about the process as a whole, and those of the table that are always seen: the heading and some.
+constexpr size_t kHeaderLines = 4, kLeastTableLines = 4;
 constexpr size_t kMostGraphHeight = 4;
 
 // -- the header ------------------------------------------------------------------------------------------------------
@@ -143,16 +144,18 @@ void draw_watch(Frame& frame, Watch& watch, const Screen& screen, std::optional<
   put_limit(frame.emplace_back(screen.width), s);
   put_swap(frame.emplace_back(screen.width), s);
   put_memory(frame.emplace_back(screen.width), s, screen.unicode);
-  const size_t most_node_lines = room - kHeaderLines - kActivities.size() - kLeastSlabLines;
+  const size_t most_node_lines = room - kHeaderLines - kActivities.size() - kLeastTableLines;
   draw_nodes(frame, s, screen, most_node_lines);
-  // Graphs get what half of the rest allows: the slabs get the other half.
+  // Graphs get what half of the rest allows: the table gets the other half.
   const size_t height = std::clamp<size_t>((end - frame.size()) / 2 / kActivities.size(), 1, kMostGraphHeight);
   for (const Activity each : kActivities) draw_graph(frame, watch.tracker(), each, screen, height);
-  const size_t left = end - frame.size();
+  const std::string note = watch.shows_heaps() ? heap_note(s) : std::string();
+  const size_t left = end - frame.size() - (note.empty() ? 0 : 1);
   if (choice)
-    draw_table_with_choice(frame, watch.slabs(), screen.width, left, *choice);
+    draw_table_with_choice(frame, watch.table(), screen.width, left, *choice);
   else
-    draw_table(frame, watch.slabs(), screen.width, left);
+    draw_table(frame, watch.table(), screen.width, left);
+  if (!note.empty()) frame.emplace_back(screen.width).put(" ").put(note, Style::kFaint);
 }
 
 }  // namespace weir::tool
