@@ -51,6 +51,7 @@ enum {
   WEIR_STATS_PATH = 512,
   WEIR_STATS_HEAPS = 64, /* rows of the table of heaps */
   WEIR_STATS_HEAP_NAME = 64,
+  WEIR_STATS_TEXTS = 1600,
 };
 
 enum weir_stats_mode {
@@ -90,6 +91,27 @@ struct weir_stats_node {
   uint64_t pageblocks[WEIR_STATS_TYPES];
   uint64_t free_blocks[WEIR_STATS_TYPES][WEIR_STATS_ORDERS];
   uint64_t counters[WEIR_STATS_NODE_COUNTERS]; /* in the order of node_counter_names */
+  /* addresses in the memory of the process, of what it knows of the first `present` pages of the node; 0: nothing */
+  uint64_t residency;       /* a bit for each page, in words of 64: whether there is memory behind it */
+  uint64_t pageblock_types; /* a byte for each 512 pages: enum weir_stats_type */
+  uint64_t clusters;        /* with a limit: struct weir_stats_cluster for each 64 pages */
+};
+
+/* The types of pageblocks. */
+enum weir_stats_type {
+  WEIR_STATS_UNMOVABLE = 0, /* slabs */
+  WEIR_STATS_MOVABLE = 1,   /* large objects */
+  WEIR_STATS_RECLAIMABLE = 2,
+};
+
+/* The state of 64 pages, a bit for each. A page that is none of standby and swapped, allocated, and has memory behind
+ * it, is at its place. */
+struct weir_stats_cluster {
+  uint64_t allocated;
+  uint64_t busy;
+  uint64_t standby;
+  uint64_t swapped;
+  uint64_t reserved[4];
 };
 
 /* A registered heap (weir/heap.h). Numbers are pages unless they say otherwise. */
@@ -156,8 +178,9 @@ struct weir_stats_page {
   uint32_t heap_offset; /* from the start of the page to struct weir_stats_heap[nr_heap_rows] */
   uint32_t heap_size;
   uint32_t nr_heap_rows;
-  uint32_t reserved_too;
-  uint64_t nr_heaps; /* all that there are: when more than rows are taken, some are not shown */
+  uint32_t text_offset; /* to char[WEIR_STATS_TEXTS]: name and value of each option that is a text and not empty, each
+                           followed by a NUL; 0: they are not shown */
+  uint64_t nr_heaps;    /* all that there are: when more than rows are taken, some are not shown */
 };
 
 /* Aligned to 64 bytes. */

@@ -4,7 +4,9 @@
 
 namespace weir {
 
-// Writes pages and watermarks per node, free blocks per order and migratetype, slabs per size class and the counters.
+// Writes a report to be read by people: what memory is given out, free and for bookkeeping; what a limit is spent on;
+// nodes and their free blocks; size classes; heaps; counters that are not 0. Its layout may change: programs read the
+// statistics page.
 void print_stats(int fd);
 
 }  // namespace weir

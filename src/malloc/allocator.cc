@@ -264,7 +264,28 @@ BadPointer Allocator::detach(ThreadCache* cache) {
   return bad;
 }
 
+// STORY 1 for objects of several nodes, up to where it waits: what is free on any of them comes first, but for what
+// zone_reclaim_mode has reclaimed on the nearest before.
+unsigned Allocator::refill_without_waiting(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane,
+                                           bool apart) {
+  PageRequest slab;
+  slab.node = node;
+  slab.count = pages_of(Order(kSizeClasses[size_class].slab_order));
+  const std::span<const NodeId> nodes = pages_.zonelist(node);
+  for (const NodeId from : nodes) {
+    NodeDepots& depots = this->depots(from);
+    if (const unsigned got = depots.refill(size_class, out, want, lane, apart, Depot::Grow::kAboveLow)) return got;
+    if (from != nodes[0] || !pages_.node_reclaim(slab)) continue;
+    if (const unsigned got = depots.refill(size_class, out, want, lane, apart, Depot::Grow::kAboveLow)) return got;
+  }
+  for (const NodeId from : nodes)
+    if (const unsigned got = depots(from).refill(size_class, out, want, lane, apart, Depot::Grow::kAtOnce)) return got;
+  return 0;
+}
+
 unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane, bool apart) {
+  if (pages_.has_choice())
+    if (const unsigned got = refill_without_waiting(node, size_class, out, want, lane, apart)) return got;
   for (const NodeId from : pages_.zonelist(node))
     if (const unsigned got = depots(from).refill(size_class, out, want, lane, apart)) return got;
   for (const NodeId from : pages_.zonelist(node))

@@ -169,6 +169,7 @@ class Allocator {
   Pages share_of_limits() const;
   Watermarks watermarks_for(Pages managed) const;
   unsigned refill(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane, bool apart);
+  unsigned refill_without_waiting(NodeId node, size_t size_class, void** out, unsigned want, unsigned lane, bool apart);
   BadFree flush(size_t size_class, void* const* objects, unsigned count, unsigned lane);
   BadPointer free_to_slab(size_t size_class, void* object);
   BadPointer flush_oldest(ThreadCache* cache, size_t size_class, unsigned count);

@@ -85,13 +85,14 @@ void Depot::unlink(SlabView slab) {
   slab.desc.on_list = false;
 }
 
-PageRequest Depot::slab_request() const {
+PageRequest Depot::slab_request(Mark lowest) const {
   PageRequest request;
   request.node = node_;
   request.count = pages_of(Order(kSizeClasses[size_class_].slab_order));
   request.block = true;
   request.this_node_only = true;
   request.may_wait = false;
+  request.lowest = lowest;
   return request;
 }
 
@@ -107,9 +108,9 @@ bool Depot::wait_for_slab() {
   return false;
 }
 
-bool Depot::add_slab() {
+bool Depot::add_slab(Mark lowest) {
   const SizeClass& c = kSizeClasses[size_class_];
-  const PageGrant grant = source_->alloc_pages(slab_request());
+  const PageGrant grant = source_->alloc_pages(slab_request(lowest));
   if (!grant) return false;
   char* memory = grant.zone->address(grant.run.head);
   // Whoever finds the class in the map finds the tag.
@@ -182,7 +183,8 @@ unsigned Depot::take_from_slabs(void** out, unsigned want, bool apart) {
 unsigned Depot::refill(void** out, unsigned want, Grow grow, bool apart) {
   LockGuard guard(mutex_);
   if (!apart && nr_transfer_ != 0) return take_transfer(out, want);
-  if (first_ != kNoUnit || (grow != Grow::kNo && add_slab())) return take_from_slabs(out, want, apart);
+  const Mark lowest = grow == Grow::kAboveLow ? Mark::kLow : Mark::kMin;
+  if (first_ != kNoUnit || (grow != Grow::kNo && add_slab(lowest))) return take_from_slabs(out, want, apart);
   if (nr_transfer_ != 0) return take_transfer(out, want);
   return grow == Grow::kOrWait && wait_for_slab() ? take_from_slabs(out, want, apart) : 0;
 }

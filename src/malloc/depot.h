@@ -58,9 +58,9 @@ class alignas(128) Depot {
   void init_owned(PageSource& source, AddressMap& map, NodeId node, size_t size_class, PageOwner& owner);
 
   // Takes 1..want objects, stored so that the lowest address comes last (is popped first); 0: there are none, or no
-  // memory on this node. `grow`: whether a slab may be made, and whether reclaim may be waited for. `apart`: from a
-  // stretch where nobody else has objects, where that is to be had.
-  enum class Grow : uint8_t { kNo, kAtOnce, kOrWait };
+  // memory on this node. `grow`: whether a slab may be made, only while the node stays above low, or else, and whether
+  // reclaim may be waited for. `apart`: from a stretch where nobody else has objects, where that is to be had.
+  enum class Grow : uint8_t { kNo, kAboveLow, kAtOnce, kOrWait };
   [[nodiscard]] unsigned refill(void** out, unsigned want, Grow grow, bool apart = false);
   // Takes objects of any lane of this class and node into the transfer cache, as many as there is room for; how many.
   unsigned keep(void* const* objects, unsigned count);
@@ -120,8 +120,8 @@ class alignas(128) Depot {
   SlabView view(UnitIndex unit) const;
   SlabView view_of(const void* object) const;
   UnitIndex unit_of(const SlabView& slab) const;
-  bool add_slab() WEIR_REQUIRES(mutex_);
-  PageRequest slab_request() const;
+  bool add_slab(Mark lowest = Mark::kMin) WEIR_REQUIRES(mutex_);
+  PageRequest slab_request(Mark lowest = Mark::kMin) const;
   bool wait_for_slab() WEIR_REQUIRES(mutex_);
   void release_slab(SlabView slab) WEIR_REQUIRES(mutex_);
   void insert(UnitIndex& list, SlabView slab) WEIR_REQUIRES(mutex_);

@@ -55,17 +55,18 @@ unsigned NodeDepots::refill_from_others(size_t size_class, void** out, unsigned 
   return 0;
 }
 
-unsigned NodeDepots::refill(size_t size_class, void** out, unsigned want, unsigned lane, bool apart) {
+unsigned NodeDepots::refill(size_t size_class, void** out, unsigned want, unsigned lane, bool apart, Depot::Grow most) {
   const unsigned lanes = lanes_of(size_class);
-  if (lanes == 1) return depots_[0][size_class].refill(out, want, Depot::Grow::kOrWait, apart);
+  if (lanes == 1) return depots_[0][size_class].refill(out, want, most, apart);
   lane %= lanes;
   Depot& own = depots_[lane][size_class];
   if (own.free_objects_estimate() != 0)
     if (const unsigned got = own.refill(out, want, Depot::Grow::kNo, apart)) return got;
   if (const unsigned got = refill_from_others(size_class, out, want, lane, true)) return got;
-  if (const unsigned got = own.refill(out, want, Depot::Grow::kAtOnce, apart)) return got;
+  const Depot::Grow at_once = most == Depot::Grow::kOrWait ? Depot::Grow::kAtOnce : most;
+  if (const unsigned got = own.refill(out, want, at_once, apart)) return got;
   if (const unsigned got = refill_from_others(size_class, out, want, lane, false)) return got;
-  return own.refill(out, want, Depot::Grow::kOrWait, apart);
+  return most == Depot::Grow::kOrWait ? own.refill(out, want, most, apart) : 0;
 }
 
 // Objects in a row that belong to the same lane go to its slabs together.

@@ -30,8 +30,9 @@ class NodeDepots {
   void open_lane(unsigned lane);
 
   // As Depot::refill, for a thread of this lane: from the lane itself, from others that have plenty, from the node's
-  // pages, from whoever has something left.
-  [[nodiscard]] unsigned refill(size_t size_class, void** out, unsigned want, unsigned lane, bool apart);
+  // pages, from whoever has something left. `most`: how far that goes.
+  [[nodiscard]] unsigned refill(size_t size_class, void** out, unsigned want, unsigned lane, bool apart,
+                                Depot::Grow most = Depot::Grow::kOrWait);
   [[nodiscard]] BadFree flush(size_t size_class, void* const* objects, unsigned count, unsigned lane);
   // Straight into their slabs, so that every mistake is found at once.
   [[nodiscard]] BadFree flush_checked(size_t size_class, void* const* objects, unsigned count);

@@ -55,9 +55,21 @@ constexpr size_t heap_offset(unsigned nr_nodes) {
   return align_up(path_offset(nr_nodes) + WEIR_STATS_PATH, 64);
 }
 
-constexpr size_t stats_bytes(unsigned nr_nodes) {
-  return align_up(heap_offset(nr_nodes) + WEIR_STATS_HEAPS * sizeof(weir_stats_heap), kPageSize);
+constexpr size_t text_offset(unsigned nr_nodes) {
+  return heap_offset(nr_nodes) + WEIR_STATS_HEAPS * sizeof(weir_stats_heap);
 }
+
+constexpr size_t stats_bytes(unsigned nr_nodes) {
+  return align_up(text_offset(nr_nodes) + WEIR_STATS_TEXTS, kPageSize);
+}
+
+constexpr size_t most_text_bytes() {
+  size_t bytes = 0;
+  for (const OptionInfo& option : kOptionTable)
+    if (option.kind == OptionKind::kText) bytes += option.name.size() + static_cast<size_t>(option.max) + 2;
+  return bytes;
+}
+static_assert(most_text_bytes() <= WEIR_STATS_TEXTS);
 
 // On a page of its own: it costs no memory before somebody asks.
 constexpr size_t bytes_for(unsigned nr_nodes) {
@@ -137,11 +149,26 @@ void StatsPage::write_head() {
   p.heap_offset = static_cast<uint32_t>(heap_offset(nr_nodes_));
   p.heap_size = sizeof(weir_stats_heap);
   p.nr_heap_rows = WEIR_STATS_HEAPS;
+  p.text_offset = static_cast<uint32_t>(text_offset(nr_nodes_));
+  write_texts(reinterpret_cast<char*>(page_) + text_offset(nr_nodes_));
   p.options_id = options_id();
   p.nr_options = kNrOptions;
   publish_options();
   // Last: who finds it finds the rest.
   __atomic_store_n(&p.magic, WEIR_STATS_MAGIC, __ATOMIC_RELEASE);
+}
+
+// They never change.
+void StatsPage::write_texts(char* at) {
+  for (const OptionInfo& option : kOptionTable) {
+    const Text* text = option_text(*options_, option.id);
+    if (text == nullptr || text->empty()) continue;
+    for (const std::string_view each : {option.name, text->view()}) {
+      memcpy(at, each.data(), each.size());
+      at += each.size();
+      *at++ = '\0';
+    }
+  }
 }
 
 void StatsPage::publish_options() {

@@ -9,21 +9,32 @@ void PageSource::set_zonelist(NodeId node, std::span<const NodeId> order) {
 }
 
 // The preferred node's free lists, which grow the node's arena when they are empty; then the other nodes, nearest
-// first. With a budget, only zones that stay above their min watermark.
-PageGrant PageSource::get_page_from_freelist(const PageRequest& request, Charge charge, bool check_budget) {
+// first. With a budget, only zones that stay above the mark.
+PageGrant PageSource::get_page_from_freelist(const PageRequest& request, Charge charge, Mark mark) {
   const Order order(static_cast<uint8_t>(__builtin_ctzll(request.count.v)));
   const NodeId only[] = {request.node};
   for (const NodeId node : request.this_node_only ? std::span<const NodeId>(only) : zonelist(request.node)) {
     Zone& zone = *zones_[node.v];
-    if (check_budget && !reclaimer_->may_take(zone, request.count)) continue;
+    if (mark != Mark::kNone && !reclaimer_->may_take(zone, request.count, mark)) {
+      // Other nodes' free pages come first, unless zone_reclaim_mode says that reclaim on this one does.
+      if (mark != Mark::kLow || charge != Charge::kNow || !request.may_wait) continue;
+      if (node != zonelist(request.node)[0] || !node_reclaim(request)) continue;
+    }
     const PageRun run = request.block ? zone.alloc_block(order, request.type)
                                       : zone.alloc_run(request.count, request.align, request.type, charge);
     if (!run) continue;
-    if (check_budget) reclaimer_->keep_within_budget(zone);
+    if (mark != Mark::kNone && charge == Charge::kNow) reclaimer_->keep_within_budget(zone);
     if (node != request.node && !request.this_node_only) note_fallback(request.node, zone);
     return {&zone, run};
   }
   return {};
+}
+
+// Where nothing but this node can be taken, reclaim comes anyway.
+bool PageSource::node_reclaim(const PageRequest& request) {
+  const std::span<const NodeId> zones = zonelist(request.node);
+  if (reclaimer_ == nullptr || zones.size() < 2) return false;
+  return reclaimer_->node_reclaim(*zones_[zones[0].v], request.count);
 }
 
 // A node without memory wants nothing of its own: the nearest one with memory is what is wanted then.
@@ -34,20 +45,25 @@ void PageSource::note_fallback(NodeId wanted, Zone& zone) {
 
 PageGrant PageSource::alloc_pages(const PageRequest& request) {
   if (reclaimer_ != nullptr) return alloc_within_limit(request);
-  return get_page_from_freelist(request, Charge::kNow, false);
+  return get_page_from_freelist(request, Charge::kNow, Mark::kNone);
 }
 
 PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
-  // A long run costs what is touched of it, where touches are seen.
+  // A long run costs what is touched of it, where touches are seen: on the node that it lies on.
   if (!request.block && request.count.v >= Reclaimer::kWatchedRun && reclaimer_->mode() == Reclaimer::Mode::kSwap) {
-    const PageGrant grant = get_page_from_freelist(request, Charge::kOnTouch, false);
+    PageGrant grant;
+    if (!reclaimer_->reclaims_locally()) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kLow);
+    if (!grant) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kNone);
     if (!grant || reclaimer_->watch(*grant.zone, grant.run.head, request.count)) return grant;
     static_cast<void>(grant.zone->free_run(grant.run.head, Touched::kNo));
   }
+  // 1. The nearest node that stays above low.
+  if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kLow)) return grant;
+  if (request.lowest == Mark::kLow) return {};
   for (unsigned tries = 0; tries < kMostRetries; ++tries) {
-    // 1. Free pages above the watermark; below low, kswapd has been woken on the way.
-    if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, true)) return grant;
-    // 2. Room by reclaim on the preferred node. There is none: no memory.
+    // 2. All are low. Their kswapds are woken; meanwhile, the nearest that stays above min.
+    if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kMin)) return grant;
+    // 3. Room by reclaim on the preferred node. There is none: no memory.
     if (!request.may_wait || !wait_for_pages(request)) return {};
   }
   return {};

@@ -12,6 +12,8 @@
 
 namespace weir {
 
+using Mark = Reclaimer::Mark;
+
 // What an allocation of pages wants; STORY 1 in alloc_pages.cc fulfils it.
 struct PageRequest {
   NodeId node{};                               // preferred
@@ -21,6 +23,7 @@ struct PageRequest {
   bool block = false;                          // a buddy block of exactly `count` (a power of two) pages, else a run
   bool this_node_only = false;                 // do not fall back to other nodes
   bool may_wait = true;                        // for reclaim; not with a lock held, because fork takes all of them
+  Mark lowest = Mark::kMin;                    // kLow: only of nodes that stay above low
 };
 
 struct PageGrant {
@@ -44,6 +47,11 @@ class PageSource {
   // What alloc_pages does between its attempts, for callers with a lock, which they give up meanwhile: waits until
   // reclaim made room. False: there is none to be had.
   [[nodiscard]] bool wait_for_pages(const PageRequest& request);
+  // What it does before it takes another node's pages, for the same callers: reclaims on the preferred node, as far as
+  // zone_reclaim_mode goes. True: that has as many pages above low now.
+  [[nodiscard]] bool node_reclaim(const PageRequest& request);
+  // Whether there is a limit, and more than one node to choose from.
+  bool has_choice() const { return reclaimer_ != nullptr && zonelist_length_ > 1; }
   // Attempts after waits that were said to have made room: another thread may take it each time.
   static constexpr unsigned kMostRetries = 16;
 
@@ -63,7 +71,7 @@ class PageSource {
   }
 
  private:
-  PageGrant get_page_from_freelist(const PageRequest& request, Charge charge, bool check_budget);
+  PageGrant get_page_from_freelist(const PageRequest& request, Charge charge, Mark mark);
   void note_fallback(NodeId wanted, Zone& zone);
   PageGrant alloc_within_limit(const PageRequest& request);
 

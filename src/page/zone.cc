@@ -186,6 +186,8 @@ void Zone::publish_all() {
     weir::publish(node->present_node, 1u);
     weir::publish(node->os_node, config_.os_node);
     weir::publish(node->spanned, arena_.capacity().v);
+    weir::publish(node->residency, uint64_t{reinterpret_cast<uintptr_t>(arena_.residency())});
+    weir::publish(node->pageblock_types, uint64_t{reinterpret_cast<uintptr_t>(arena_.pageblock_types())});
     publish_watermarks();
     publish_rest();
     publish_usage();

@@ -231,10 +231,11 @@ uint64_t NodeReclaim::store_in_file(ClusterId c, uint64_t pages, SwapEntry* entr
   return stored;
 }
 
-// Puts copies of standby pages into the pool, what does not compress into the file; returns those that are stored. What
-// was found not to compress stays so while it is in Standby: without a file it is not tried again.
-uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench) {
-  if (!policy_.zswap) return store_in_file(c, pages, entries);
+// Puts copies of standby pages into the pool, what does not compress into the file if it may be written to; returns
+// those that are stored. What was found not to compress stays so while it is in Standby: without a file it is not tried
+// again.
+uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench) {
+  if (!policy_.zswap) return may_write ? store_in_file(c, pages, entries) : 0;
   uint64_t stored = 0, rejected = pages & map_.more(c).rejected.load(std::memory_order_relaxed);
   for (uint64_t left = pages & ~rejected; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
@@ -257,7 +258,7 @@ uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, Wor
   }
   count(counters_->zswpout, pages_in(stored));
   sync_pool();
-  return stored | (rejected != 0 ? store_in_file(c, rejected, entries) : 0);
+  return stored | (rejected != 0 && may_write ? store_in_file(c, rejected, entries) : 0);
 }
 
 // Lets stored pages go, as far as nobody touched or freed them while they were being stored.
@@ -328,7 +329,7 @@ uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
 Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only) {
   SwapEntry entries[kClusterPages];
   const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load() & ~unevictable(c) & only;
-  const uint64_t stored = store(c, pages, entries, bench);
+  const uint64_t stored = store(c, pages, entries, sc.may_write, bench);
   sc.scanned += Pages(pages_in(pages));
   Pages freed;
   if (stored != 0) freed = commit(c, stored, entries);

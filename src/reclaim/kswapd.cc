@@ -143,7 +143,9 @@ void Reclaimer::run_first(Kswapd& kswapd) {
   // In the child of a fork there are pages away already.
   for (unsigned i = 0; ok && i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) ok = nodes_[i]->after_fork_in_child(NodeReclaim::Fork::kRegister);
-  ok = ok && start_handlers() && start_kswapds();
+  ok = ok && start_handlers();
+  // Where pages cannot be swapped, too: whoever waits for what caches give back waits for its node's kswapd.
+  ok = start_kswapds() && ok;
   mode_.store(ok ? Mode::kSwap : Mode::kPurge, std::memory_order_release);
   ready_.store(1, std::memory_order_release);
   port::futex_wake(ready_, 1);
@@ -159,6 +161,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
         if (nodes_[i] != nullptr) nodes_[i]->wake_all();
     if (&kswapd == first_kswapd()) thaw_children();
     run_owner_requests(kswapd);
+    run_local_request(kswapd);
     if (often_ != nullptr) often_();
     update_limit(kswapd);
     const Pages part = pool_part_;
@@ -250,6 +253,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     publish();
     run_requests();
     run_owner_requests(kswapd);
+    run_local_request(kswapd);
     if (kswapd.waiting.load() != 0 && zone.free_budget() > marks.min) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       port::futex_wake(kswapd.progress, INT32_MAX);
@@ -326,12 +330,13 @@ void Reclaimer::share_out() {
 
 // -- allocation ------------------------------------------------------------------------------------------------------
 
-bool Reclaimer::may_take(Zone& zone, Pages count) {
+bool Reclaimer::may_take(Zone& zone, Pages count, Mark mark) {
+  if (mark == Mark::kNone) return true;
   const Pages free = zone.free_budget();
   const Watermarks marks = zone.watermarks();
-  if (free < count + marks.low) {
-    wake_kswapd(zone.node());
-  }
+  if (free >= count + marks.low) return true;
+  if (mark == Mark::kLow) return false;
+  wake_kswapd(zone.node());
   if (free >= count + marks.min) return true;
   // Who frees memory may use the reserve (kernel: PF_MEMALLOC).
   if (free >= count && shrinkers_ != nullptr && shrinkers_->is_inside()) return true;

@@ -102,6 +102,7 @@ struct ScanControl {
   unsigned priority = 12;  // lru_size >> priority pages are scanned in a round
   bool kswapd = true;      // who does it, for the counters
   bool urgent = false;     // Standby need not keep its share
+  bool may_write = true;   // to the swap file
   Pages visited{};         // pages whose turn it was
   Pages scanned{};         // of those, pages that were kept or written out; Standby is still to be decided
   Pages reclaimed{};
@@ -250,7 +251,7 @@ class NodeReclaim {
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
   uint64_t copy_run_out(ClusterId c, unsigned first, unsigned end);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});
-  uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
+  uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench);
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);
   Pages commit(ClusterId c, uint64_t pages, const SwapEntry* entries);
   void drop_garbage(const ClusterId* clusters, unsigned count);

@@ -2,6 +2,7 @@
 // that counting costs a fault nothing more, and a forked child's counts are its own.
 #include "base/publish.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "config/options.h"
@@ -9,6 +10,13 @@
 
 namespace weir {
 namespace {
+
+// What others read of them where they are.
+static_assert(sizeof(Cluster) == sizeof(weir_stats_cluster) && kClusterPages == 64 && kPageblockPages == 512);
+static_assert(offsetof(Cluster, allocated) == offsetof(weir_stats_cluster, allocated));
+static_assert(offsetof(Cluster, standby) == offsetof(weir_stats_cluster, standby));
+static_assert(offsetof(Cluster, swapped) == offsetof(weir_stats_cluster, swapped));
+static_assert(sizeof(MigrateType) == 1 && static_cast<unsigned>(MigrateType::kMovable) == WEIR_STATS_MOVABLE);
 
 void publish_counters(uint64_t* to, const ReclaimStats& s) {
 #define COUNTER(name, help) publish(*to++, s.name);
@@ -21,6 +29,7 @@ void publish_node(NodeReclaim& node, const ReclaimPolicy& policy) {
   weir_stats_node* to = zone.published();
   if (to == nullptr) return;
   zone.publish_usage();
+  publish(to->clusters, uint64_t{reinterpret_cast<uintptr_t>(&node.cluster(0))});
   publish(to->standby, node.standby().v);
   publish(to->swapped, node.swapped_pages());
   if (policy.zswap) publish(to->zswap_pool, node.pool().pool_pages().v);

@@ -481,6 +481,8 @@ void Reclaimer::restart_threads() {
     each->waiting_pages.store(0);
     each->fruitless.store(0);
     each->asleep.store(false);
+    each->local.store(false);
+    each->local_pages.store(0);
     each->slab_priority = Shrinkers::kFirstPriority;
   }
   new (&request_mutex_) Mutex(LockRank::kLru);

@@ -109,8 +109,14 @@ class Reclaimer {
   const char* pool_problem() const { return pool_problem_; }
 
   // -- allocation (STORY 1)
-  // Whether `count` more pages may be taken on the node; wakes kswapd when they bring it below its low watermark.
-  [[nodiscard]] bool may_take(Zone& zone, Pages count);
+  // Down to which watermark a node's pages may be taken (kernel: ALLOC_WMARK_LOW, ALLOC_WMARK_MIN).
+  enum class Mark : uint8_t { kNone, kMin, kLow };
+  // Whether `count` more pages may be taken on the node; with kMin, kswapd is woken when they bring it below low.
+  [[nodiscard]] bool may_take(Zone& zone, Pages count, Mark mark = Mark::kMin);
+  // zone_reclaim_mode: reclaims on the node what the mode allows, so that another one's pages need not be taken. True:
+  // it has `count` pages above low now. From a thread of the program, with no lock held; at once when the mode is 0.
+  [[nodiscard]] bool node_reclaim(Zone& zone, Pages count);
+  bool reclaims_locally() const { return options_->zone_reclaim_mode != 0 && mode() == Mode::kSwap; }
   // Pages without memory were given out, while others that are free have some: gives these back as far as both together
   // are more than the zone may have, whatever kswapd is doing.
   void keep_within_budget(Zone& zone);
@@ -237,6 +243,9 @@ class Reclaimer {
     Pages part_before{};                                 // of the pool
     uint64_t owed_since_ns = 0;                          // 0: not
     std::atomic<uint32_t> owed_pause{0};                 // never changes
+    std::atomic<bool> local{false};                      // somebody has the node reclaimed before others are taken from
+    std::atomic<uint32_t> local_pages{0};                // and waits until it has so many; 0: nobody waits
+    std::atomic<uint32_t> local_failures{0};             // attempts in a row that were in vain, or not made for that
     unsigned slab_priority = Shrinkers::kFirstPriority;  // that the program's caches are asked at next
     uint32_t beat = 0;                                   // of the shrinkers, at the last look
     uint64_t beat_ms = 0;                                // since when it is that, or they were asked
@@ -292,6 +301,7 @@ class Reclaimer {
   bool start_handlers();
   void run_requests();
   void run_owner_requests(Kswapd& kswapd);
+  void run_local_request(Kswapd& kswapd);
   bool may_use_reserve(Pages count, Pages free, const Watermarks& marks) const;
   OwnerRequest* take_owner_request(const NodeReclaim& node);
   Pages shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, bool by_kswapd, Workbench& bench);

@@ -118,8 +118,8 @@ TEST_F(SysctlTest, WhatIsFixedIsRefused) {
 }
 
 TEST_F(SysctlTest, UnknownNamesAndThoseOfThings) {
-  for (const char* name : {"vm.swappiness", "vm.zone_reclaim_mode", "vm.compaction_proactiveness",
-                           "vm.extfrag_threshold", "vm.dirty_ratio", "dirty_background_bytes"}) {
+  for (const char* name : {"vm.swappiness", "vm.compaction_proactiveness", "vm.extfrag_threshold", "vm.dirty_ratio",
+                           "dirty_background_bytes"}) {
     const Outcome outcome = set(name, "1");
     EXPECT_EQ(outcome.error, EOPNOTSUPP) << name;
     EXPECT_EQ(outcome.report.rfind("not there yet: ", 0), 0u) << outcome.report;
@@ -155,6 +155,9 @@ TEST_F(SysctlTest, HowIsReclaimedFollows) {
   EXPECT_EQ(a_.node().policy().most_readahead, 32u);
   EXPECT_EQ(a_.node().policy().zswap_max.load(), Pages(768));
   EXPECT_EQ(a_.node().pool().max_pages(), Pages(768));
+  EXPECT_FALSE(a_.reclaimer().reclaims_locally());
+  ASSERT_EQ(set("vm.zone_reclaim_mode", "5").error, 0);
+  EXPECT_TRUE(a_.reclaimer().reclaims_locally());
   ASSERT_EQ(set("zswap_max", "0").error, 0);
   EXPECT_EQ(a_.node().pool().max_pages(), Pages(kLimit / 8 * 7 >> kPageShift)) << "without a file";
   ASSERT_EQ(set("limit", "32M").error, 0);

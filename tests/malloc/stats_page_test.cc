@@ -120,6 +120,23 @@ TEST_F(StatsPageTest, TheHeadSaysWhereEverythingIs) {
   EXPECT_EQ(counters(p.counter_names, p.counters, p.nr_counters).count("pgscan_kswapd"), 1u);
 }
 
+TEST_F(StatsPageTest, TextsAreShown) {
+  ASSERT_TRUE(options_.pool.assign("builds"));
+  ASSERT_TRUE(options_.swap.assign(std::string(Text::kCapacity - 1, 's')));
+  ASSERT_TRUE(options_.swap_fault.assign(std::string(Text::kCapacity - 1, 'f')));
+  start(1);
+  const weir_stats_page& p = *page_.page();
+  ASSERT_NE(p.text_offset, 0u);
+  ASSERT_LE(p.text_offset + size_t{WEIR_STATS_TEXTS}, p.size);
+  const char* at = reinterpret_cast<const char*>(&p) + p.text_offset;
+  for (const std::string& word :
+       {std::string("pool"), std::string("builds"), std::string("swap"), std::string(Text::kCapacity - 1, 's'),
+        std::string("swap_fault"), std::string(Text::kCapacity - 1, 'f'), std::string()}) {
+    EXPECT_EQ(at, word);
+    at += word.size() + 1;
+  }
+}
+
 TEST_F(StatsPageTest, AgreesWithZonesAndDepotsAtEveryStep) {
   start(2);
   ThreadCache* cache = allocator_->attach();

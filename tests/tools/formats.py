@@ -60,7 +60,8 @@ OWN_COUNTERS = set(
     "stall_longest_us slabs_freed".split())
 # The kernel has these under another name, or only in some configurations: allocstall is split by zone since 4.10.
 CONFIGURED = set("allocstall numa_hit numa_miss numa_foreign zswpin zswpout zswpwb swap_ra swap_ra_hit pgalloc_normal "
-                 "workingset_refault_anon workingset_activate_anon Zswap Zswapped pgrotated".split())
+                 "workingset_refault_anon workingset_activate_anon Zswap Zswapped pgrotated zone_reclaim_success "
+                 "zone_reclaim_failed".split())
 
 
 def kernel_text(name):

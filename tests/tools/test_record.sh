@@ -55,6 +55,21 @@ for sample in samples:
         assert node["standby"] + node["zswap_pool"] <= node["managed"], node
     counters = sample["counters"]
     assert counters["pgscan_kswapd"] >= counters["pgsteal_kswapd"] and counters["pgfault"] >= counters["pgmajfault"]
+# A map is of a moment later than its sample: by as much as changes between two samples, and a little.
+maps = 0
+for before, sample, after in zip(samples, samples[1:], samples[2:]):
+    for node, m in zip(sample["nodes"], sample.get("map", [])):
+        maps += 1
+        assert m["node"] == node["node"] and m["cells"], m
+        sums = [0, 0, 0, 0]
+        for pages, movable, *states in m["cells"]:
+            assert 64 <= pages <= 512 and movable in (0, 1) and sum(states) <= pages, m
+            sums = [a + b for a, b in zip(sums, states)]
+        near = [max(s["nodes"][m["node"]][key] for s in (before, sample, after)) for key in ("used", "standby", "swapped")]
+        far = [min(s["nodes"][m["node"]][key] for s in (before, sample, after)) for key in ("used", "standby", "swapped")]
+        assert far[2] * 0.7 - 256 <= sums[2] <= near[2] * 1.3 + 256, (sums, node)
+        assert sums[0] + sums[1] <= near[0] * 1.1 + 256, (sums, node)
+print("maps", maps, file=sys.stderr)
 for before, after in zip(samples, samples[1:]):
     assert after["ms"] > before["ms"], after["ms"]
     for name, value in before["counters"].items():
@@ -89,6 +104,11 @@ prints '' "$weir" record "$pid" -o by-pid.jsonl --interval 20 --duration 1
 invoke python3 check.py by-pid.jsonl 6144 3
 holds "a recording of a process" [ "$status" = 0 ]
 holds "it holds more than its limit" [ "$output" -gt 5000 ]
+prints '' "$weir" record "$pid" -o maps.jsonl --interval 20 --duration 1 --map-interval 100
+invoke python3 check.py maps.jsonl 6144 3
+holds "with maps" [ "$status" = 0 -a "${errors#maps }" -ge 3 ]
+prints '' "$weir" record "$pid" -o no-maps.jsonl --interval 20 --duration 0.3 --map-interval 0
+holds "without maps" [ "$(grep -c '"map"' no-maps.jsonl)" = 0 ]
 for signal in INT TERM; do
   # (A shell starts what is in the background with SIGINT ignored.)
   python3 -c 'import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])' \
@@ -155,8 +175,8 @@ holds "the process is the program" [ "$(cat "/proc/$victim/comm")" = holder ]
 holds "the program has no child" [ -z "$(cat "/proc/$victim/task/$victim/children")" ]
 kept=$(ls -l /proc/[0-9]*/fd 2>/dev/null | awk -v RS= -v file="-> $room/killed.jsonl" 'index($0, file)' |
   sed -n 's/.* -> //p' | sort -u | tr '\n' ' ')
-holds "the recorder keeps nothing else open: $kept" [ "$(wc -w <<<"$kept")" = 3 ]
-for each in /dev/null pidfd killed.jsonl; do holds "the recorder has $each: $kept" grep -qF "$each" <<<"$kept"; done
+holds "the recorder keeps nothing else open: $kept" [ "$(wc -w <<<"$kept")" = 4 ]
+for each in /dev/null pidfd killed.jsonl "/proc/$victim/mem"; do holds "the recorder has $each: $kept" grep -qF "$each" <<<"$kept"; done
 kill -KILL "$victim"
 wait
 holds "the recorder ends with a killed program" has_no_recorder killed.jsonl
@@ -188,6 +208,21 @@ holds "from stdin to stdout" cmp run.svg piped.svg
 head -n 2 by-pid.jsonl >one.jsonl
 prints '' "$weir" plot one.jsonl -o one.svg
 holds "a picture of one sample" is_picture one.svg
+# Maps: one rectangle for each square at least.
+prints '' "$weir" plot maps.jsonl --map 0.1 --map 99 -o map.svg
+holds "a picture with maps" is_picture map.svg
+holds "of two moments" [ "$(grep -c '>Arena at [0-9.]* s<' map.svg)" = 2 ]
+rectangles() { grep -c '<rect' "$1"; }
+"$weir" plot maps.jsonl -o plain.svg
+holds "with squares" [ "$(rectangles map.svg)" -gt $(($(rectangles plain.svg) + 2 * 20)) ]
+refuses 64 'weir: no-maps.jsonl: no map was recorded (--map-interval 0, or the memory of the process could not be read)' \
+  "$weir" plot no-maps.jsonl --map 0 -o x.svg
+for each in '"map":[{"node":0,"cells":[[512,0,1,2,3]]}]' '"map":[{"node":0,"cells":[[512,0,500,2,3,10]]}]' \
+  '"map":[{"cells":[]}]' '"map":[{"node":0,"cells":[[0,0,0,0,0,0]]}]' '"map":[{"node":-1,"cells":[]}]'; do
+  sed "2s/}\$/,$each}/" no-maps.jsonl >bad-map.jsonl
+  refuses_with 66 'bad-map.jsonl:2: damaged line' "$weir" plot bad-map.jsonl -o x.svg
+done
+refuses_with 64 'plot --help' "$weir" plot maps.jsonl --map never -o x.svg
 # A command with everything that XML minds; a last line that was cut off; several nodes.
 python3 - <<'END_OF_CHECK'
 import json

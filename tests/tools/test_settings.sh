@@ -29,9 +29,12 @@ prints '{"vm.page-cluster":"3","swap":"'"$room"'"}' "$weir" get --json "$limited
 prints "limit = 0" "$weir" get "$idle" limit
 invoke "$weir" get "$limited"
 holds "every option is there" [ "$(wc -l <"$room/output")" = "$(("$("$weir" options | wc -l)" - 1))" ]
+holds "as a table" [ "$(sed 's/ = .*//' "$room/output" | awk '{print length}' | sort -u | wc -l)" = 1 ]
+start texts env LD_PRELOAD="$library" WEIR_CONF="pool=some.pool,swap=/no/such/place" "$holder" 1
+prints $'pool = some.pool\nswap = /no/such/place\nswap_fault = none' "$weir" get "$pid" pool swap swap_fault
 invoke "$weir" get --changeable "$limited"
 holds "what can be changed" [ "$(awk '{print $1}' "$room/output" | sort | tr '\n' ' ')" = \
-  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zswap_max " ]
+  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zone_reclaim_mode zswap_max " ]
 refuses 64 "weir: get: unknown key 'limti' (did you mean 'limit'?)" "$weir" get "$limited" limti
 refuses 66 "weir: process $$: it is not on weir (or was started with stats_page=0)" "$weir" get $$
 refuses_with 64 "pid" "$weir" get

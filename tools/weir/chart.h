@@ -13,6 +13,9 @@ namespace weir::tool {
 
 constexpr std::string_view kInk = "#1d2733", kGrey = "#66727f", kGrid = "#e3e8ed";
 
+// States of pages, the same in every panel.
+constexpr std::string_view kInPlaceColour = "#7fb2d1", kStandbyColour = "#f0d9a0";
+
 // At most `most` points, the lowest and the highest of each stretch among them.
 [[nodiscard]] std::vector<Point> thin(std::vector<Point> points, size_t most);
 

@@ -99,7 +99,7 @@ void ps(bool json) {
 CLI::Option* add_pid(CLI::App* command, const char* name, pid_t& pid) {
   return command->add_option(name, pid, "The process; without it the only one of yours on weir")
       ->type_name("PID")
-      ->check(CLI::Range(pid_t{1}, kMostPid));
+      ->check(CLI::Range(pid_t{1}, kMostPid).description(""));
 }
 
 void add_ps(CLI::App& app) {
@@ -110,10 +110,22 @@ void add_ps(CLI::App& app) {
   command->callback([json] { ps(*json); });
 }
 
+// CLI11 would call them numbers(0x): which of them is what is told by their values.
+class RatesFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* command, std::string) const override {
+    return fmt::format("Usage: weir {} [OPTIONS] [PID] [INTERVAL [COUNT]]\n", command->get_name());
+  }
+};
+
 CLI::App* add_rates(CLI::App& app, const char* name, const char* about, const char* help,
                     void (*run)(const RateSettings&), const std::shared_ptr<RateSettings>& settings) {
   CLI::App* command = app.add_subcommand(name, about);
-  command->add_option("numbers", settings->numbers, "[PID] [INTERVAL [COUNT]]")->type_name("")->expected(0, 3);
+  command->formatter(std::make_shared<RatesFormatter>());
+  command->add_option("numbers", settings->numbers, "[PID] [INTERVAL [COUNT]]")
+      ->type_name("")
+      ->expected(0, 3)
+      ->group("");
   add_pid(command, "-p,--pid", settings->pid);
   command->add_flag("--json", settings->json, "As JSON, one object a line");
   command->footer(with_status(help));

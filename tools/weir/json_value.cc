@@ -157,10 +157,20 @@ const JsonValue* JsonValue::find(std::string_view key) const {
   return nullptr;
 }
 
+std::optional<double> JsonValue::number() const {
+  const auto* number = std::get_if<double>(&content_);
+  return number != nullptr ? std::optional(*number) : std::nullopt;
+}
+
+const JsonValue::Array& JsonValue::items() const {
+  static const Array kNone;
+  const auto* array = std::get_if<Array>(&content_);
+  return array != nullptr ? *array : kNone;
+}
+
 std::optional<double> JsonValue::number(std::string_view key) const {
   const JsonValue* value = find(key);
-  const auto* number = value != nullptr ? std::get_if<double>(&value->content_) : nullptr;
-  return number != nullptr ? std::optional(*number) : std::nullopt;
+  return value != nullptr ? value->number() : std::nullopt;
 }
 
 std::string JsonValue::text(std::string_view key) const {
@@ -170,10 +180,9 @@ std::string JsonValue::text(std::string_view key) const {
 }
 
 const JsonValue::Array& JsonValue::array(std::string_view key) const {
-  static const Array kNone;
+  static const JsonValue kNothing;
   const JsonValue* value = find(key);
-  const auto* array = value != nullptr ? std::get_if<Array>(&value->content_) : nullptr;
-  return array != nullptr ? *array : kNone;
+  return (value != nullptr ? *value : kNothing).items();
 }
 
 std::optional<JsonValue> parse_json(std::string_view text) {

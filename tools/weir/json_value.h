@@ -24,6 +24,9 @@ class JsonValue {
   // Null when this is no object, or has no such member.
   [[nodiscard]] const JsonValue* find(std::string_view key) const;
   [[nodiscard]] bool is_object() const { return std::holds_alternative<Object>(content_); }
+  // What it is itself.
+  [[nodiscard]] std::optional<double> number() const;
+  [[nodiscard]] const Array& items() const;
   // What a member holds, if it is there and of that type.
   [[nodiscard]] std::optional<double> number(std::string_view key) const;
   [[nodiscard]] std::string text(std::string_view key) const;

@@ -16,6 +16,7 @@ namespace weir::tool {
 struct Moment {
   // Throws Failure kNoStats when there is nothing to be read.
   explicit Moment(pid_t pid) : snapshot(pid), seconds(now_seconds()) {}
+  explicit Moment(PageReader& reader) : snapshot(reader), seconds(now_seconds()) {}
   Moment(Snapshot s, double when) : snapshot(std::move(s)), seconds(when) {}
   Snapshot snapshot;
   double seconds;

@@ -45,6 +45,7 @@ bool is_understood(const weir_stats_page& p) {
          within(p.swap_path_offset, WEIR_STATS_PATH, 1, p.size) && p.node_offset >= sizeof(weir_stats_page) &&
          p.heap_size >= sizeof(weir_stats_heap) && p.heap_size % 8 == 0 && p.heap_offset % 8 == 0 &&
          within(p.heap_offset, p.nr_heap_rows, p.heap_size, p.size) && p.nr_counters <= WEIR_STATS_COUNTERS &&
+         (p.text_offset == 0 || within(p.text_offset, WEIR_STATS_TEXTS, 1, p.size)) &&
          p.nr_node_counters <= WEIR_STATS_NODE_COUNTERS;
 }
 
@@ -91,8 +92,14 @@ std::optional<PageFile> find_descriptor(pid_t pid, Access access) {
   return std::nullopt;
 }
 
-FoundPage found(PageFile file, uint64_t at) {
-  return {PageStatus::kRead, std::move(file), at};
+FoundPage found(PageFile file, uint64_t at, bool in_memory) {
+  return {PageStatus::kRead, std::move(file), at, in_memory};
+}
+
+FoundPage not_found(PageStatus status) {
+  FoundPage page;
+  page.status = status;
+  return page;
 }
 
 FoundPage find_by_beacon(PageFile memory, std::vector<Mapping> mappings) {
@@ -102,7 +109,7 @@ FoundPage find_by_beacon(PageFile memory, std::vector<Mapping> mappings) {
   for (const Mapping& mapping : mappings) {
     if (!may_have_beacon(mapping)) continue;
     const uint64_t address = search_beacon(memory, mapping);
-    if (address != 0 && has_magic(memory, address)) return found(std::move(memory), address);
+    if (address != 0 && has_magic(memory, address)) return found(std::move(memory), address, true);
   }
   return {};
 }
@@ -110,11 +117,11 @@ FoundPage find_by_beacon(PageFile memory, std::vector<Mapping> mappings) {
 FoundPage find_in_memory(pid_t pid, Access access, std::vector<Mapping> mappings, uint64_t memfd_at) {
   PageFile memory(fmt::format("/proc/{}/mem", pid), access == Access::kWrite);
   if (!memory) {
-    if (errno == ENOENT || errno == ESRCH) return {PageStatus::kNoProcess, {}, 0};
-    if (auto file = find_descriptor(pid, access)) return found(std::move(*file), 0);
-    return {is_own(pid) ? PageStatus::kTraceOnly : PageStatus::kNotPermitted, {}, 0};
+    if (errno == ENOENT || errno == ESRCH) return not_found(PageStatus::kNoProcess);
+    if (auto file = find_descriptor(pid, access)) return found(std::move(*file), 0, false);
+    return not_found(is_own(pid) ? PageStatus::kTraceOnly : PageStatus::kNotPermitted);
   }
-  if (memfd_at != 0) return found(std::move(memory), memfd_at);
+  if (memfd_at != 0) return found(std::move(memory), memfd_at, true);
   return find_by_beacon(std::move(memory), std::move(mappings));
 }
 
@@ -159,16 +166,17 @@ size_t PageFile::read_some(void* to, size_t bytes, uint64_t at) const {
 }
 
 FoundPage find_page(pid_t pid, Access access) {
-  if (!process_exists(pid)) return {PageStatus::kNoProcess, {}, 0};
+  if (!process_exists(pid)) return not_found(PageStatus::kNoProcess);
   auto mappings = mappings_of(pid);
-  if (!mappings) return {errno == ENOENT || errno == ESRCH ? PageStatus::kNoProcess : PageStatus::kNotPermitted, {}, 0};
+  if (!mappings)
+    return not_found(errno == ENOENT || errno == ESRCH ? PageStatus::kNoProcess : PageStatus::kNotPermitted);
   const auto shared = std::find_if(mappings->begin(), mappings->end(),
                                    [](const Mapping& m) { return m.shared && m.path.starts_with(kMemfd); });
   const uint64_t memfd_at = shared != mappings->end() ? shared->start : 0;
   if (memfd_at == 0 && std::none_of(mappings->begin(), mappings->end(), may_have_beacon))
-    return {process_exists(pid) ? PageStatus::kNotOnWeir : PageStatus::kNoProcess, {}, 0};
+    return not_found(process_exists(pid) ? PageStatus::kNotOnWeir : PageStatus::kNoProcess);
   if (memfd_at != 0 && access == Access::kWrite)
-    if (auto file = find_descriptor(pid, access)) return found(std::move(*file), 0);
+    if (auto file = find_descriptor(pid, access)) return found(std::move(*file), 0, false);
   FoundPage page = find_in_memory(pid, access, std::move(*mappings), memfd_at);
   if (page.status == PageStatus::kNotOnWeir && !process_exists(pid)) page.status = PageStatus::kNoProcess;
   return page;
@@ -198,10 +206,19 @@ PageCopy copy_page(const PageFile& file, uint64_t at) {
 }
 
 PageCopy read_page(pid_t pid) {
-  const FoundPage page = find_page(pid, Access::kRead);
+  return PageReader(pid).read();
+}
+
+PageCopy PageReader::read() {
+  if (known_)
+    if (PageCopy copy = copy_page(*known_->file, known_->at); copy.status == PageStatus::kRead) return copy;
+  known_.reset();
+  FoundPage page = find_page(pid_, Access::kRead);
   if (page.status != PageStatus::kRead) return {page.status, {}};
   PageCopy copy = copy_page(*page.file, page.at);
-  if (copy.status == PageStatus::kNotOnWeir && !process_exists(pid)) copy.status = PageStatus::kNoProcess;
+  if (copy.status == PageStatus::kNotOnWeir && !process_exists(pid_)) copy.status = PageStatus::kNoProcess;
+  // A descriptor of the page itself would show a process that has ended as it was.
+  if (copy.status == PageStatus::kRead && page.in_memory) known_.emplace(std::move(page));
   return copy;
 }
 

@@ -52,6 +52,7 @@ struct FoundPage {
   PageStatus status = PageStatus::kNotOnWeir;
   std::optional<PageFile> file;  // when the status is kRead
   uint64_t at = 0;
+  bool in_memory = false;  // `file` is the memory of the process, which ends when that does, or becomes another program
 };
 
 // For writing, that is the memfd if there is one, so that all who write use the same file.
@@ -61,5 +62,18 @@ enum class Access : uint8_t { kRead, kWrite };
 // A page that was found, checked: all that its head says lies within it.
 [[nodiscard]] PageCopy copy_page(const PageFile& file, uint64_t at);
 [[nodiscard]] PageCopy read_page(pid_t pid);
+
+// Reads the page of one process again and again: looks for it once, because its list of mappings costs the process a
+// lock and the reader most of its time.
+class PageReader {
+ public:
+  explicit PageReader(pid_t pid) : pid_(pid) {}
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] PageCopy read();
+
+ private:
+  pid_t pid_;
+  std::optional<FoundPage> known_;
+};
 
 }  // namespace weir::tool

@@ -1,4 +1,4 @@
-// Purpose: the picture of a recording: three panels over one axis of time.
+// Purpose: the picture of a recording: three panels over one axis of time, and below them maps of the arena.
 // Thread safety: values. Invariants: every curve begins at the first sample and ends at the last.
 #include <fmt/format.h>
 
@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "chart.h"
+#include "map_picture.h"
 #include "plot.h"
 #include "svg.h"
 
@@ -25,19 +26,39 @@ constexpr size_t kMostPoints = 1500;
 constexpr std::string_view kBelowMin = "#f7d4d0", kBelowLow = "#fce3c8", kBelowHigh = "#fdf2c9", kAboveHigh = "#e0f1e0";
 constexpr std::string_view kMinLine = "#c2473a", kLowLine = "#d0852c", kHighLine = "#3f9150";
 constexpr std::string_view kFreeLine = "#123f63", kKswapd = "#0b6e99", kDirect = "#c2473a";
-constexpr std::string_view kInPlace = "#7fb2d1", kStandby = "#f0d9a0", kPool = "#b39ac6";
+constexpr std::string_view kPool = "#b39ac6";
 constexpr std::string_view kLimitLine = "#1d2733", kSwappedLine = "#c05a2e";
 constexpr std::string_view kCompressed = "#a58fbd", kFile = "#e3a857", kFaults = "#174a3a";
 
 using Value = std::function<double(const Sample&)>;
 
+// The recorded moments that are nearest to these, in their order.
+std::vector<const MapMoment*> chosen_maps(const Recording& r, const std::vector<double>& seconds) {
+  std::vector<const MapMoment*> chosen;
+  for (const double wanted : seconds) {
+    const auto distance = [&](const MapMoment& m) { return std::abs(m.ms - r.samples.front().ms - wanted * 1e3); };
+    const auto nearest = std::min_element(r.maps.begin(), r.maps.end(), [&](const MapMoment& a, const MapMoment& b) {
+      return distance(a) < distance(b);
+    });
+    if (nearest != r.maps.end()) chosen.push_back(&*nearest);
+  }
+  return chosen;
+}
+
+double heights_of(const std::vector<const MapMoment*>& maps) {
+  double height = 0;
+  for (const MapMoment* each : maps) height += map_height(each->maps);
+  return height;
+}
+
 class Picture {
  public:
-  explicit Picture(const Recording& recording)
+  Picture(const Recording& recording, const std::vector<double>& map_seconds)
       : r_(recording),
+        maps_(chosen_maps(recording, map_seconds)),
         // One sample is drawn as if it had stayed so for a while.
         x_end_(std::max(r_.samples.back().ms - r_.samples.front().ms, 100.0)),
-        svg_(kWidth, kHeight, title()) {}
+        svg_(kWidth, kHeight + heights_of(maps_), title()) {}
 
   std::string draw() {
     draw_title();
@@ -45,6 +66,7 @@ class Picture {
     draw_lanes();
     draw_memory();
     draw_traffic();
+    draw_maps();
     return svg_.finish();
   }
 
@@ -101,8 +123,10 @@ class Picture {
                  const std::string& sum);
   void draw_memory();
   void draw_traffic();
+  void draw_maps();
 
   const Recording& r_;
+  std::vector<const MapMoment*> maps_;
   double x_end_;
   Svg svg_;
 };
@@ -220,8 +244,8 @@ void Picture::draw_memory() {
   const Panel panel = {kMemoryBox, x_end_, 0, top};
   const Unit unit = memory_unit(top);
   draw_grid(svg_, panel, unit, 5);
-  area_of(panel, used, kInPlace);
-  area_of(panel, standby, kStandby);
+  area_of(panel, used, kInPlaceColour);
+  area_of(panel, standby, kStandbyColour);
   area_of(panel, pool, kPool);
   line_of(panel, swapped, kSwappedLine, 2);
   const double limit = panel.place({0, bytes(r_.limit)}).y;
@@ -233,8 +257,8 @@ void Picture::draw_memory() {
   draw_heading(svg_, panel, fmt::format("Memory, {}", unit.name),
                {{"swapped out", kSwappedLine, true},
                 {"limit", kLimitLine, true},
-                {"in use at its place", kInPlace, false},
-                {"standby", kStandby, false},
+                {"in use at its place", kInPlaceColour, false},
+                {"standby", kStandbyColour, false},
                 {"compressed pool", kPool, false}});
 }
 
@@ -265,10 +289,20 @@ void Picture::draw_traffic() {
   draw_times(svg_, panel, time_unit(x_end_));
 }
 
+// -- maps ------------------------------------------------------------------------------------------------------------
+
+void Picture::draw_maps() {
+  double top = kHeight;
+  for (const MapMoment* each : maps_) {
+    draw_map(svg_, kLeft, kRight, top, each->maps, fmt::format("{:.2f} s", (each->ms - r_.samples.front().ms) / 1e3));
+    top += map_height(each->maps);
+  }
+}
+
 }  // namespace
 
-std::string picture_of(const Recording& recording) {
-  return Picture(recording).draw();
+std::string picture_of(const Recording& recording, const std::vector<double>& map_seconds) {
+  return Picture(recording, map_seconds).draw();
 }
 
 }  // namespace weir::tool

@@ -20,16 +20,25 @@ and when threads had to (direct). In the middle: memory in use at its place, unm
 compressed pages; the limit; and what is swapped out. At the bottom: pages brought back a second, and downwards those
 swapped out; and faults. Of a process that became other programs, the one that took longest is drawn.
 
+With --map, below that, the arena as it was at that time (at the nearest one that was recorded; --map may be given several
+times): a square for each pageblock of 2 MiB, lowest address first, filled from below by the pages that are in use at their
+place, on standby, swapped, and free with memory behind them; the rest has no memory. A dark foot has what is for slabs (small
+objects), the others are for large ones. Where an arena has more than 2048 pageblocks, a square has several.
+
 Examples:
   weir plot redis.jsonl -o redis.svg
+  weir plot redis.jsonl --map 2 --map 10.5 -o redis.svg
   weir record 4711 -o - --duration 60 | weir plot - -o - >minute.svg
 
 Exit status: 0; 64 a mistake in the command line, the process had no limit, or the picture cannot be written; 66 FILE cannot
 be read, is damaged, or has no sample.
 )";
 
+constexpr double kLongestSeconds = 1e9;
+
 struct PlotSettings {
   std::string input, output;
+  std::vector<double> map_seconds;
 };
 
 void write_picture(const std::string& path, const std::string& picture) {
@@ -51,7 +60,12 @@ void plot(const PlotSettings& settings) {
                   fmt::format("{}: the process had no limit: there are no watermarks to be drawn (start it with "
                               "weir run --limit SIZE --record FILE)",
                               settings.input));
-  write_picture(settings.output, picture_of(recording));
+  if (!settings.map_seconds.empty() && recording.maps.empty())
+    throw Failure(kUsage,
+                  fmt::format("{}: no map was recorded (--map-interval 0, or the memory of the process could not be "
+                              "read)",
+                              settings.input));
+  write_picture(settings.output, picture_of(recording, settings.map_seconds));
 }
 
 }  // namespace
@@ -61,6 +75,11 @@ void add_plot(CLI::App& app) {
   auto settings = std::make_shared<PlotSettings>();
   command->add_option("file", settings->input, "The recording; - for stdin")->type_name("FILE")->required();
   command->add_option("-o,--output", settings->output, "Where to; - for stdout")->type_name("FILE")->required();
+  command->add_option("--map", settings->map_seconds, "Also the arena at this time, in seconds of the picture")
+      ->type_name("S")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(CLI::Range(0.0, kLongestSeconds).description(""));
   command->footer(kPlotHelp);
   command->callback([settings] { plot(*settings); });
 }

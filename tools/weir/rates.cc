@@ -32,7 +32,7 @@ volatile sig_atomic_t interrupted = 0;
 
 // Everything at one moment.
 struct Sample : Moment {
-  explicit Sample(pid_t pid) : Moment(pid), usage(usage_of(pid)) {}
+  explicit Sample(PageReader& reader) : Moment(reader), usage(usage_of(reader.pid())) {}
   ProcessUsage usage;
 };
 
@@ -96,11 +96,9 @@ bool sleep_for(double seconds) {
 }
 
 // The process as it is now; nothing when it has ended, or has become another program.
-std::optional<Sample> next_sample(const Sample& before) {
-  const pid_t pid = before.snapshot.pid();
-  if (read_page(pid).status == PageStatus::kNoProcess) return std::nullopt;
+std::optional<Sample> next_sample(PageReader& reader, const Sample& before) {
   try {
-    Sample sample(pid);
+    Sample sample(reader);
     if (is_same_program(before.snapshot, sample.snapshot)) return sample;
   } catch (const Failure&) {
     // It ended just now, or became a program that is not on weir.
@@ -263,7 +261,8 @@ void write_paging_line(const RateSettings& settings, const std::string& when, co
 
 void vmstat(const RateSettings& settings) {
   const Plan plan = plan_of(settings);
-  Sample last(plan.pid);
+  PageReader reader(plan.pid);
+  Sample last(reader);
   if (settings.counters) return write_counters(last.snapshot, settings.json);
   catch_interrupts();
   const uint64_t most = plan.count ? *plan.count : plan.interval ? UINT64_MAX : 1;
@@ -277,7 +276,7 @@ void vmstat(const RateSettings& settings) {
       write_vmstat(line);
     if (++lines == most || !sleep_for(*plan.interval)) return;
     before = std::move(last);
-    auto next = next_sample(*before);
+    auto next = next_sample(reader, *before);
     if (!next) return;
     last = std::move(*next);
   }
@@ -286,13 +285,14 @@ void vmstat(const RateSettings& settings) {
 void sar(const RateSettings& settings) {
   const Plan plan = plan_of(settings);
   if (!plan.interval) throw Failure(kUsage, "sar: INTERVAL is missing; see weir sar --help");
-  const Sample first(plan.pid);
+  PageReader reader(plan.pid);
+  const Sample first(reader);
   catch_interrupts();
   if (!settings.json) write_sar_heading(clock_text("%H:%M:%S"));
   Sample before = first;
   uint64_t lines = 0;
   while (lines < plan.count.value_or(UINT64_MAX) && sleep_for(*plan.interval)) {
-    auto next = next_sample(before);
+    auto next = next_sample(reader, before);
     if (!next) break;
     write_paging_line(settings, clock_text("%H:%M:%S"), &before, *next);
     before = std::move(*next);

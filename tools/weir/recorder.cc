@@ -27,15 +27,17 @@ namespace {
 
 constexpr const char* kRecordHelp =
     R"(Samples the statistics of a process until it ends, S seconds are over, or on SIGINT or SIGTERM; weir plot draws what was
-recorded. A sample is some 900 bytes; the process takes no notice.
+recorded. A sample is some 900 bytes, with a map up to 60 KB more; the process takes no notice.
 
 FILE (- for stdout) has a JSON object a line. The first line is a header: weir_recording, the version of the format (1); pid,
 command, arguments; start, the date; ms, of the recording at this line; mode; page_size in bytes; limit and swap_total in
 pages; swap, its path; and nodes, with managed pages and the watermarks min, low and high of each. Every other line is a
 sample: ms since the recording started; nodes, with the pages of each that are managed (its share of the limit), free, used,
 on standby (of the used: unmapped, but still in memory), resident, in zswap_pool (of the used: compressed memory) and
-swapped; and counters since the start of the process, those of weir vmstat --counters. A process that becomes another
-program has another header there. Where there was nothing to record, the header says why: empty.
+swapped; and counters since the start of the process, those of weir vmstat --counters. Some have a map, for each node: cells
+from its lowest address on, each a pageblock of 512 pages (of a large arena several), with its pages, 1 if they are for large
+objects, and how many are in use at their place, on standby, swapped, and free with memory behind them. A process that
+becomes another program has another header there. Where there was nothing to record, the header says why: empty.
 
 Examples:
   weir record 4711 -o redis.jsonl
@@ -85,8 +87,14 @@ void catch_interrupts() {
 
 class Recorder {
  public:
-  Recorder(pid_t pid, int process, RecordFile& file, double interval_ms)
-      : pid_(pid), process_(process), file_(file), interval_(interval_ms), start_(now_ms()) {}
+  Recorder(pid_t pid, int process, RecordFile& file, double interval_ms, double map_interval_ms)
+      : pid_(pid),
+        reader_(pid),
+        process_(process),
+        file_(file),
+        interval_(interval_ms),
+        map_interval_(map_interval_ms),
+        start_(now_ms()) {}
 
   // Until the process ends, or `duration_ms` are over.
   void record(double duration_ms) {
@@ -118,7 +126,7 @@ class Recorder {
   }
 
   std::optional<Snapshot> read() {
-    PageCopy copy = read_page(pid_);
+    PageCopy copy = reader_.read();
     if (copy.status == PageStatus::kRead) return Snapshot(pid_, std::move(copy.words));
     if (copy.status == PageStatus::kTraceOnly || copy.status == PageStatus::kNotPermitted) why_ = "permission denied";
     return std::nullopt;
@@ -142,20 +150,32 @@ class Recorder {
   void record_program(const Snapshot& first) {
     double next = now_ms();
     file_.write(header_line(first, next - start_));
-    file_.write(sample_line(first, next - start_));
+    write_sample(first);
     empty_ = false;
     // What was missed is not made up for: the process was stopped, or there is no processor for us.
     while (sleep_until(next = std::max(next + interval_, now_ms()))) {
       const auto snapshot = read();
       if (!snapshot || snapshot->page().start_ns != first.page().start_ns) return;
-      file_.write(sample_line(*snapshot, now_ms() - start_));
+      write_sample(*snapshot);
     }
   }
 
+  void write_sample(const Snapshot& snapshot) {
+    const double now = now_ms();
+    std::vector<ArenaMap> maps;
+    if (map_interval_ != 0 && now >= next_map_) {
+      maps = read_maps(snapshot);
+      next_map_ = now + map_interval_;
+    }
+    file_.write(sample_line(snapshot, now - start_, maps));
+  }
+
   pid_t pid_;
+  PageReader reader_;
   int process_;
   RecordFile& file_;
-  double interval_, start_;
+  double interval_, map_interval_, start_;
+  double next_map_ = 0;
   double end_ = 0;
   bool empty_ = true, over_ = false;
   std::string why_ = "the program ended before its statistics could be read, or is not on weir";
@@ -167,7 +187,7 @@ void record(const RecordSettings& settings) {
   if (process < 0) throw Failure(kNoStats, fmt::format("process {}: {}", settings.pid, strerror(errno)));
   RecordFile file(settings.output);
   catch_interrupts();
-  Recorder(settings.pid, process, file, settings.interval_ms)
+  Recorder(settings.pid, process, file, settings.interval_ms, settings.map_interval_ms)
       .record(settings.duration_s == 0 ? INFINITY : settings.duration_s * 1e3);
 }
 
@@ -203,7 +223,7 @@ void leave_program(int& file, int& process, int& started) {
   int status = 0;
   try {
     RecordFile moved(output);
-    Recorder(pid, process, moved, interval_ms).record(INFINITY);
+    Recorder(pid, process, moved, interval_ms, kMapInterval).record(INFINITY);
   } catch (const std::exception&) {
     status = kFailed;  // There is nobody to be told.
   }
@@ -284,7 +304,7 @@ void add_record(CLI::App& app) {
   auto settings = std::make_shared<RecordSettings>();
   command->add_option("pid", settings->pid, "The process")
       ->type_name("PID")
-      ->check(CLI::Range(pid_t{1}, kMostPid))
+      ->check(CLI::Range(pid_t{1}, kMostPid).description(""))
       ->required();
   command->add_option("-o,--output", settings->output, "Where to; - for stdout")->type_name("FILE")->required();
   command
@@ -292,6 +312,11 @@ void add_record(CLI::App& app) {
                    "Milliseconds from one sample to the next, from 1; 100 if not given")
       ->type_name("MS")
       ->check(CLI::Range(kShortestInterval, kLongestInterval).description(""));
+  command
+      ->add_option("--map-interval", settings->map_interval_ms,
+                   "Milliseconds from one map of the arena to the next; 0: none; 1000 if not given")
+      ->type_name("MS")
+      ->check(CLI::Range(0.0, kLongestInterval).description(""));
   command->add_option("--duration", settings->duration_s, "Seconds after which to end")
       ->type_name("S")
       ->check(CLI::Range(0.0, kLongestDuration).description(""));

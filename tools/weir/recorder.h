@@ -13,11 +13,14 @@ namespace weir::tool {
 
 // Milliseconds from one sample to the next: what may be asked for.
 constexpr double kShortestInterval = 1, kLongestInterval = 3600e3;
+// From one map of the arena to the next: a map of a GiB is 300 KB to read and 8 KB to write.
+constexpr double kMapInterval = 1000;
 
 struct RecordSettings {
   pid_t pid = 0;
   std::string output;
   double interval_ms = 100;
+  double map_interval_ms = kMapInterval;
   double duration_s = 0;  // 0: until the process ends
 };
 

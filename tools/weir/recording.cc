@@ -127,7 +127,10 @@ bool add_line(std::vector<Recording>& parts, const std::string& text) {
   auto& samples = parts.back().samples;
   if (!samples.empty() && sample->ms <= samples.back().ms) return false;
   samples.push_back(*sample);
-  return true;
+  if (line->find("map") == nullptr) return true;
+  auto maps = parse_maps(line->array("map"));
+  if (maps) parts.back().maps.push_back({sample->ms, std::move(*maps)});
+  return maps.has_value();
 }
 
 std::vector<Recording> read_parts(std::istream& file, const std::string& path) {
@@ -159,12 +162,14 @@ std::string empty_header_line(pid_t pid, std::string_view why) {
   return header_of(pid).add("empty", why).text() + "\n";
 }
 
-std::string sample_line(const Snapshot& s, double ms) {
+std::string sample_line(const Snapshot& s, double ms, const std::vector<ArenaMap>& maps) {
   JsonArray nodes;
   JsonObject counters, o;
   for (const uint32_t n : s.nodes()) nodes.raw(node_of(s, n));
   for (const auto& each : s.counters()) counters.add(each.name, each.value);
-  return o.add("ms", ms).raw("nodes", nodes.text()).raw("counters", counters.text()).text() + "\n";
+  o.add("ms", ms).raw("nodes", nodes.text()).raw("counters", counters.text());
+  if (!maps.empty()) o.raw("map", to_json(maps));
+  return o.text() + "\n";
 }
 
 Recording read_recording(const std::string& path) {

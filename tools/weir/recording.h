@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "arena_map.h"
 #include "snapshot.h"
 
 namespace weir::tool {
@@ -17,7 +18,7 @@ constexpr unsigned kRecordingFormat = 1;
 // The lines, each with its newline. `why` says, when there is no snapshot, why nothing follows.
 [[nodiscard]] std::string header_line(const Snapshot& snapshot, double started_ms);
 [[nodiscard]] std::string empty_header_line(pid_t pid, std::string_view why);
-[[nodiscard]] std::string sample_line(const Snapshot& snapshot, double ms);
+[[nodiscard]] std::string sample_line(const Snapshot& snapshot, double ms, const std::vector<ArenaMap>& maps);
 
 // One sample, all nodes together. Numbers are pages, or counts since the process started.
 struct Sample {
@@ -27,6 +28,12 @@ struct Sample {
   double pgfault = 0, pswpin = 0, pswpout = 0, zswpin = 0, zswpout = 0;
 };
 
+// The arenas of all nodes at the time of a sample.
+struct MapMoment {
+  double ms = 0;
+  std::vector<ArenaMap> maps;
+};
+
 struct Recording {
   std::string command;
   double page_size = 4096;
@@ -34,6 +41,7 @@ struct Recording {
   double min = 0, low = 0, high = 0;
   std::string why_empty;
   std::vector<Sample> samples;  // times rise, counters do not fall
+  std::vector<MapMoment> maps;  // of some of them
 };
 
 // The longest of the programs in a file. Throws Failure with the file's name, and the number of a line that is damaged.

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <weir/options.h>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +19,7 @@ namespace {
 
 constexpr const char* kGetHelp =
     R"(KEY is a key of weir options, or the kernel's name of it, such as vm.page-cluster; without one, all are printed.
-The process takes no notice. Of a text only the path of the swap file in use is known.
+The process takes no notice.
 
 Examples:
   weir get 4711
@@ -77,8 +79,7 @@ size_t find_key(const std::vector<weir_option_info>& all, const std::string& key
 // -- get -------------------------------------------------------------------------------------------------------------
 
 std::string value_of(const Snapshot& snapshot, const std::vector<weir_option_info>& all, size_t index) {
-  const std::string name = all[index].name;
-  if (name == "swap" && !snapshot.swap_path().empty()) return snapshot.swap_path();
+  if (const std::string own = snapshot.option_text(all[index].name); !own.empty()) return own;
   char text[WEIR_OPTION_TEXT] = "";
   static_cast<void>(weir_option_format(all[index].name, snapshot.page().options[index], text, sizeof(text)));
   return text;
@@ -96,6 +97,10 @@ void get(const GetSettings& settings) {
       page.nr_options != all.size())
     throw Failure(kNoStats,
                   fmt::format("process {}: it runs a version of weir with other settings than this", settings.pid));
+  // A list is read as one; single values come as sysctl(8) prints them.
+  size_t width = 0;
+  for (size_t i = 0; settings.keys.empty() && i < chosen.size(); ++i)
+    width = std::max(width, strlen(all[chosen[i]].name));
   JsonObject object;
   for (size_t i = 0; i < chosen.size(); ++i) {
     const std::string value = value_of(snapshot, all, chosen[i]);
@@ -105,7 +110,7 @@ void get(const GetSettings& settings) {
     else if (settings.values)
       fmt::print("{}\n", value);
     else
-      fmt::print("{} = {}\n", key, value);
+      fmt::print("{:<{}} = {}\n", key, width, value);
   }
   if (settings.json) fmt::print("{}\n", object.text());
 }
@@ -149,7 +154,7 @@ void set(const SetSettings& settings) {
 
 void add_pid(CLI::App* command, pid_t& pid) {
   constexpr pid_t kMostPid = 4194304;
-  command->add_option("pid", pid, "The process")->type_name("PID")->check(CLI::Range(pid_t{1}, kMostPid))->required();
+  command->add_option("pid", pid, "The process")->type_name("PID")->check(CLI::Range(pid_t{1}, kMostPid).description(""))->required();
 }
 
 void add_get(CLI::App& app) {

@@ -35,9 +35,14 @@ uint64_t find(const std::vector<Snapshot::Counter>& all, std::string_view name) 
 }  // namespace
 
 Snapshot::Snapshot(pid_t pid) : pid_(pid) {
-  PageCopy copy = read_page(pid);
+  PageReader reader(pid);
+  *this = Snapshot(reader);
+}
+
+Snapshot::Snapshot(PageReader& reader) : pid_(reader.pid()) {
+  PageCopy copy = reader.read();
   if (copy.status != PageStatus::kRead)
-    throw Failure(kNoStats, fmt::format("process {}: {}", pid, describe(copy.status)));
+    throw Failure(kNoStats, fmt::format("process {}: {}", pid_, describe(copy.status)));
   words_ = std::move(copy.words);
 }
 
@@ -66,6 +71,22 @@ std::string Snapshot::mode() const {
 std::string Snapshot::swap_path() const {
   const char* path = reinterpret_cast<const char*>(&page()) + page().swap_path_offset;
   return {path, strnlen(path, WEIR_STATS_PATH)};
+}
+
+std::string Snapshot::option_text(std::string_view name) const {
+  if (page().text_offset == 0) return {};
+  const char* at = reinterpret_cast<const char*>(&page()) + page().text_offset;
+  const char* const end = at + WEIR_STATS_TEXTS;
+  const auto next = [&] {
+    const std::string_view word(at, strnlen(at, static_cast<size_t>(end - at)));
+    at += std::min<size_t>(word.size() + 1, static_cast<size_t>(end - at));
+    return word;
+  };
+  for (;;) {
+    const std::string_view key = next(), value = next();
+    if (key.empty()) return {};
+    if (key == name) return std::string(value);
+  }
 }
 
 uint64_t Snapshot::used(uint32_t n) const {

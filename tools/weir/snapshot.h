@@ -13,10 +13,13 @@
 
 namespace weir::tool {
 
+class PageReader;
+
 class Snapshot {
  public:
   // Throws Failure kNoStats when there is nothing to be read.
   explicit Snapshot(pid_t pid);
+  explicit Snapshot(PageReader& reader);
   Snapshot(pid_t pid, std::vector<uint64_t> words) : pid_(pid), words_(std::move(words)) {}
 
   [[nodiscard]] pid_t pid() const { return pid_; }
@@ -27,6 +30,8 @@ class Snapshot {
   [[nodiscard]] bool limited() const { return page().limit != 0; }
   [[nodiscard]] std::string mode() const;
   [[nodiscard]] std::string swap_path() const;
+  // Of an option that is a text; nothing when it is empty, or the page does not say.
+  [[nodiscard]] std::string option_text(std::string_view name) const;
 
   // Pages of a node's budget that are in use, and that are not.
   [[nodiscard]] uint64_t used(uint32_t n) const;
