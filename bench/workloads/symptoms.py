@@ -4,6 +4,7 @@
   symptoms.py bursts MIB            grows to MIB, 4 MiB at once with pauses between, and never looks back
   symptoms.py random MIB TOUCHES    fills MIB with text, then reads single pages anywhere
   symptoms.py rounds MIB TIMES      fills MIB with text and reads all of it in order, again and again
+  symptoms.py records MIB TIMES     the same, but reads four pages in a row, anywhere
   symptoms.py noise MIB TIMES       the same with what does not compress
   symptoms.py objects MIB TOUCHES   makes MIB of Python's own small objects, then reads single ones anywhere
   symptoms.py peak MIB SECONDS      holds MIB, frees them, and lies idle
@@ -62,6 +63,12 @@ def rounds(mib, times, page=text_page):
     return sum(sum(block[::PAGE]) for _ in range(times) for block in blocks)
 
 
+def records(mib, times):
+    blocks = fill(mib)
+    starts = (chance.randrange(mib * PAGES - 4) for _ in range(times))
+    return sum(touch(blocks, start + i) for start in starts for i in range(4))
+
+
 def noise(mib, times):
     return rounds(mib, times, lambda: os.urandom(PAGE))
 
@@ -85,8 +92,8 @@ def memory():
 
 
 def main():
-    run = {"bursts": bursts, "random": random_touches, "rounds": rounds, "noise": noise, "objects": objects,
-           "peak": peak}
+    run = {"bursts": bursts, "random": random_touches, "rounds": rounds, "records": records, "noise": noise,
+           "objects": objects, "peak": peak}
     try:
         run[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     except MemoryError:
