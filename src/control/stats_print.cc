@@ -44,10 +44,11 @@ void for_each_zone(Allocator& allocator, What what) {
 
 void print_heading(Allocator& allocator, int fd) {
   Line line;
-  line.text("weir " WEIR_VERSION ": memory of process ").dec(static_cast<uint64_t>(os::process_id())).text(" after ");
-  line.fixed((os::now_ns() - process_start_ns()) / 1000000).text(" s, ").dec(allocator.nr_caches());
-  line.text(allocator.nr_caches() == 1 ? " thread cache; sizes in MiB\n\n" : " thread caches; sizes in MiB\n\n")
-      .write_to(fd);
+  line.text("weir " WEIR_VERSION ": memory of process ").dec(static_cast<uint64_t>(os::process_id()));
+  if (const weir_stats_page* page = process_stats(); page != nullptr)
+    line.text(" after ").fixed((os::now_ns() - page->start_ns) / 1000000).text(" s");
+  line.text(", ").dec(allocator.nr_caches()).text(allocator.nr_caches() == 1 ? " thread cache" : " thread caches");
+  line.text("; sizes in MiB\n\n").write_to(fd);
 }
 
 void print_memory(Allocator& allocator, int fd) {
