@@ -42,8 +42,8 @@ WEIR_API size_t weir_trim(void);
 
 /* Writes what weir knows of its memory to file descriptor `fd`, for people to read: what is given out, free and needed
  * for bookkeeping, what a limit is spent on, nodes with their watermarks and free blocks, size classes, heaps, and the
- * counters that are not 0, each with what it counts. The option stats_at_exit=1 has it written to stderr. The layout may
- * change: programs read the statistics page. */
+ * counters that are not 0, each with what it counts. The option stats_at_exit=1 has it written to stderr. The layout
+ * may change: programs read the statistics page. */
 WEIR_API void weir_stats_print(int fd);
 
 /* The statistics page of this process (weir/stats_page.h), brought up to date: what other processes see of it. It stays

@@ -154,7 +154,10 @@ void set(const SetSettings& settings) {
 
 void add_pid(CLI::App* command, pid_t& pid) {
   constexpr pid_t kMostPid = 4194304;
-  command->add_option("pid", pid, "The process")->type_name("PID")->check(CLI::Range(pid_t{1}, kMostPid).description(""))->required();
+  command->add_option("pid", pid, "The process")
+      ->type_name("PID")
+      ->check(CLI::Range(pid_t{1}, kMostPid).description(""))
+      ->required();
 }
 
 void add_get(CLI::App& app) {
