@@ -4,6 +4,7 @@
 //
 // The caches of other threads cannot be trusted in the child: their owners went on while the kernel copied page by
 // page. What they held is lost to the child.
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -177,11 +178,14 @@ void start_reclaim() {
   reclaimer.start();
   if (reclaimer.pool_problem() != nullptr) say_of_pool(reclaimer.pool_problem());
   Line line;
-  if (reclaimer.mode() != Reclaimer::Mode::kSwap)
-    line.text("weir: limit: pages cannot be swapped here (userfaultfd: error ")
-        .dec(static_cast<uint64_t>(-reclaimer.refused()))
-        .text("); only unused memory is given back\n")
-        .write_to(2);
+  if (reclaimer.mode() != Reclaimer::Mode::kSwap) {
+    line.text("weir: limit: pages cannot be swapped here (");
+    if (reclaimer.refused() == -EOPNOTSUPP)
+      line.text("no UFFDIO_MOVE before Linux 6.8; swap_without_move=1 does without");
+    else
+      line.text("userfaultfd: error ").dec(static_cast<uint64_t>(-reclaimer.refused()));
+    line.text("); only unused memory is given back\n").write_to(2);
+  }
   if (reclaimer.swap_problem() != nullptr)
     line.text("weir: swap=")
         .text(process_allocator().options().swap.view())

@@ -183,6 +183,14 @@ uint64_t claim_swapped(const Fault& f, SwapEntry first) {
   return run;
 }
 
+// Whoever touches the page is told by a signal. Before Linux 6.6 a page cannot be poisoned; it is made inaccessible
+// instead, and the signal is SIGSEGV.
+void poison_page(const Fault& f) {
+  const int uffd = f.node.uffd_of(f.c);
+  if (os::uffd_poison(uffd, f.address(), kPageSize) < 0) static_cast<void>(os::vm_protect_none(f.address(), kPageSize));
+  os::uffd_wake(uffd, f.address(), kPageSize);
+}
+
 // The first page could not be read: it is lost, and whoever touches it is told by SIGBUS, as by a failing disk.
 void poison(const Fault& f, uint64_t claimed) {
   if (f.node.entry(f.pfn).kind() != SwapEntry::Kind::kPoisoned) {
@@ -190,18 +198,14 @@ void poison(const Fault& f, uint64_t claimed) {
     count(f.node.counters().swap_read_error);
     f.reclaimer.report_lost_page(f.address());
   }
-  // Before Linux 6.6 a page cannot be poisoned; it is made inaccessible instead, and the signal is SIGSEGV.
-  if (os::uffd_poison(f.node.uffd_of(f.c), f.address(), kPageSize) < 0)
-    static_cast<void>(os::vm_protect_none(f.address(), kPageSize));
+  poison_page(f);
   f.node.release(f.c, claimed);
 }
 
 // The page belonged to a heap that was emptied when memory ran out.
 void refuse_retired(const Fault& f) {
   f.reclaimer.report_retired_page(f.node, f.pfn);
-  const int uffd = f.node.uffd_of(f.c);
-  if (os::uffd_poison(uffd, f.address(), kPageSize) < 0) static_cast<void>(os::vm_protect_none(f.address(), kPageSize));
-  os::uffd_wake(uffd, f.address(), kPageSize);
+  poison_page(f);
   f.node.release(f.c, f.bit);
 }
 

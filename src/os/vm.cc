@@ -1,6 +1,7 @@
 #include "os/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
@@ -144,6 +145,29 @@ uint64_t vm_resident_mask(void* address, unsigned pages) {
   if (syscall6(SYS_mincore, as_arg(address), static_cast<long>(pages * kPageSize), as_arg(present)) != 0) return 0;
   for (unsigned i = 0; i < pages; ++i) mask |= uint64_t{present[i] & 1u} << i;
   return mask;
+}
+
+int vm_open_own() {
+  return static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg("/proc/thread-self/mem"), O_RDONLY | O_CLOEXEC, 0));
+}
+
+size_t vm_read(int memory, void* to, const void* from, size_t bytes) {
+  size_t done = 0;
+  while (done < bytes) {
+    char* const at = static_cast<char*>(to) + done;
+    const char* const source = static_cast<const char*>(from) + done;
+    long got;
+    if (memory >= 0) {
+      got = syscall6(SYS_pread64, memory, as_arg(at), static_cast<long>(bytes - done), as_arg(source));
+    } else {
+      const struct iovec local = {at, bytes - done}, remote = {const_cast<char*>(source), bytes - done};
+      got = syscall6(SYS_process_vm_readv, syscall6(SYS_getpid), as_arg(&local), 1, as_arg(&remote), 1, 0);
+    }
+    if (got == -EINTR) continue;
+    if (got <= 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return align_down(done, kPageSize);
 }
 
 bool vm_system_swaps() {

@@ -50,6 +50,12 @@ Pages vm_resident(void* address, size_t bytes);
 
 // The same as one bit a page, for at most 64 pages.
 uint64_t vm_resident_mask(void* address, unsigned pages);
+// The memory of this process as a file, for vm_read; a child of a fork needs its own. Negative: -errno.
+[[nodiscard]] int vm_open_own();
+// Copies whole pages without touching them: nothing waits for a page that is not there, nothing is raised by one that
+// must not be read. Returns the bytes copied, up to the first such page. `memory`: of vm_open_own; where that was
+// refused (negative) the read waits for pages that are not there, as a touch would.
+[[nodiscard]] size_t vm_read(int memory, void* to, const void* from, size_t bytes);
 // Whether the system has swap space of its own: then a page may have content though it is not resident.
 bool vm_system_swaps();
 // And for `words` times 64 pages (at most 512): a word each.

@@ -67,6 +67,11 @@ struct ClusterMore {
   std::atomic<uint64_t> retired;      // of an owner that was emptied: touching them is an error
 };
 
+// Pages [first, end) of a cluster.
+struct BitRun {
+  unsigned first, end;
+};
+
 // Of pages that belong to nobody (page/page_owner.h).
 inline constexpr uint16_t kNoOwner = 0;
 

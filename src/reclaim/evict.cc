@@ -16,10 +16,7 @@ uint64_t pages_in(uint64_t mask) {
   return static_cast<uint64_t>(std::popcount(mask));
 }
 
-// The first run of set bits at or after `from`: [first, end).
-struct BitRun {
-  unsigned first, end;
-};
+// The first run of set bits at or after `from`.
 BitRun next_run(uint64_t mask, unsigned from) {
   if (from >= kClusterPages || mask >> from == 0) return {kClusterPages, kClusterPages};
   const unsigned first = from + static_cast<unsigned>(std::countr_zero(mask >> from));
@@ -87,33 +84,63 @@ uint64_t NodeReclaim::find_swapped(ClusterId c, uint64_t pages) {
   return pages & ~empty;
 }
 
-// The way of kernels that cannot move pages: what is written to the pages waits while they are copied.
-uint64_t NodeReclaim::copy_run_out(ClusterId c, unsigned first, unsigned end) {
-  const Pfn base = c * kClusterPages;
-  char* from = zone_->address(base + first);
-  const size_t bytes = (end - first) * kPageSize;
-  const uint64_t there = os::vm_resident_mask(zone_->address(base), kClusterPages) & run_mask({first, end});
-  if (os::uffd_write_protect(uffd_of(c), from, bytes, true) < 0) return there;
-  for (uint64_t left = there; left != 0; left &= left - 1) {
-    const unsigned i = static_cast<unsigned>(std::countr_zero(left));
-    memcpy(staging_address(base + i), zone_->address(base + i), kPageSize);
+// Copies these present or unknown pages to their staging addresses; returns those that were there and could be read.
+uint64_t NodeReclaim::read_out(ClusterId c, uint64_t pages) {
+  uint64_t copied = 0;
+  for (BitRun run = next_run(pages, 0); run.first < kClusterPages;) {
+    const Pfn first = c * kClusterPages + run.first;
+    const size_t bytes = (run.end - run.first) * kPageSize;
+    const size_t got = os::vm_read(shards_->memory, staging_address(first), zone_->address(first), bytes);
+    const unsigned end = run.first + static_cast<unsigned>(got >> kPageShift);
+    if (end != run.first) copied |= run_mask({run.first, end});
+    run = next_run(pages, end + 1);
   }
-  if (os::vm_purge(from, bytes)) return 0;
-  // Locked memory stays; the copies are dropped with the next garbage.
+  return copied;
+}
+
+// The way of kernels that cannot move pages: what is written to the pages waits while they are copied. Returns those
+// that stay, because they are locked or cannot be read, and adds to `out` those that are in staging.
+uint64_t NodeReclaim::copy_run_out(ClusterId c, BitRun run, uint64_t& out) {
+  const Pfn base = c * kClusterPages;
+  const uint64_t there = os::vm_resident_mask(zone_->address(base), kClusterPages) & run_mask(run);
+  char* const from = zone_->address(base + run.first);
+  const size_t bytes = (run.end - run.first) * kPageSize;
+  if (os::uffd_write_protect(uffd_of(c), from, bytes, true) < 0) {
+    if (run.end == run.first + 1) return there;
+    // The program divided the mapping (mprotect).
+    uint64_t stay = 0;
+    for (unsigned i = run.first; i < run.end; ++i) stay |= copy_run_out(c, {i, i + 1}, out);
+    return stay;
+  }
+  // What the kernel swapped out by itself is there although it is not resident; whether, only reading it tells.
+  const uint64_t unclear = os::vm_system_swaps() ? zone_->resident_mask(c) & run_mask(run) & ~there : 0;
+  const bool can_ask = shards_->memory >= 0;
+  const uint64_t copied = read_out(c, can_ask ? there | unclear : there);
+  uint64_t stay = (can_ask ? there : there | unclear) & ~copied;
+  for (BitRun go = next_run(run_mask(run) & ~stay, 0); go.first < kClusterPages;
+       go = next_run(run_mask(run) & ~stay, go.end))
+    if (!os::vm_purge(zone_->address(base + go.first), (go.end - go.first) * kPageSize))
+      stay |= run_mask(go) & (there | unclear);
+  out |= copied & ~stay;
+  if (stay == 0) return 0;
   static_cast<void>(os::uffd_write_protect(uffd_of(c), from, bytes, false));
-  static_cast<void>(os::vm_purge(staging_address(base + first), bytes));
-  return there;
+  // Copies of what stays; nothing else of this run was in staging before.
+  for (BitRun copy = next_run(copied & stay, 0); copy.first < kClusterPages; copy = next_run(copied & stay, copy.end))
+    static_cast<void>(os::vm_purge(staging_address(base + copy.first), (copy.end - copy.first) * kPageSize));
+  return stay;
 }
 
 // Moves claimed pages to staging. Returns those that are there afterwards; pages that never had memory are counted no
 // more.
 uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
-  uint64_t stay = 0;
+  uint64_t stay = 0, there = 0;
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
-    stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run.first, run.end);
-  uint64_t there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages & ~stay;
-  const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
-  if (unclear != 0 && shards_->move && os::vm_system_swaps()) there |= find_swapped(c, unclear);
+    stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run, there);
+  if (shards_->move) {
+    there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages & ~stay;
+    const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
+    if (unclear != 0 && os::vm_system_swaps()) there |= find_swapped(c, unclear);
+  }
   if (stay != 0) {
     // Tried again when their turn comes; until then they are as good as active.
     map_[c].active.fetch_or(stay, std::memory_order_relaxed);

@@ -148,11 +148,22 @@ void NodeReclaim::forget_content(ClusterId c, uint64_t pages) {
   unsigned count = 0;
   end_clean(c, pages, entries, count);
   if (const uint64_t swapped = cluster.swapped.load() & pages; swapped != 0) {
-    for (uint64_t left = swapped; left != 0; left &= left - 1)
-      entries[count++] = map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
+    for (uint64_t left = swapped; left != 0; left &= left - 1) {
+      const Pfn pfn = c * kClusterPages + static_cast<unsigned>(std::countr_zero(left));
+      entries[count++] = map_.entry(pfn);
+      if (map_.entry(pfn).kind() == SwapEntry::Kind::kPoisoned) make_accessible(pfn);
+    }
     leave_swap(c, swapped, 0);
   }
   if (count != 0) drop(entries, count);
+}
+
+// Ends that a touch of the page is refused, as it is when its content was lost.
+void NodeReclaim::make_accessible(Pfn pfn) {
+  char* const page = zone_->address(pfn);
+  static_cast<void>(os::vm_purge(page, kPageSize));
+  // Where it could not be poisoned: touches are not seen, or Linux is older than 6.6.
+  if (!is_armed(pfn / kPageblockPages) || !shards_->move) static_cast<void>(os::vm_commit(page, kPageSize));
 }
 
 // By a thread of the program. Only one of weir's own can wake whoever touched the pages meanwhile (which a correct

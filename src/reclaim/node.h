@@ -228,6 +228,7 @@ class NodeReclaim {
   bool init_pool();
   void forget_pages(ClusterId c, uint64_t pages);
   void forget_content(ClusterId c, uint64_t pages);
+  void make_accessible(Pfn pfn);
   void release_from_outside(ClusterId c, uint64_t pages);
   void claim_wait(ClusterId c, uint64_t pages);
   bool register_pageblock(uint32_t pageblock);
@@ -249,7 +250,8 @@ class NodeReclaim {
   uint64_t move_out(ClusterId c, uint64_t pages);
   uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
-  uint64_t copy_run_out(ClusterId c, unsigned first, unsigned end);
+  uint64_t read_out(ClusterId c, uint64_t pages);
+  uint64_t copy_run_out(ClusterId c, BitRun run, uint64_t& out);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench);
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);

@@ -22,6 +22,8 @@ namespace {
 constexpr unsigned kMostDefaultHandlers = 8;
 // What weir opens in the child of a fork: userfaultfds, swap files, rings; with room to spare.
 constexpr uint64_t kDescriptorsOfChild = 128;
+// Of swap_without_move: to try on any kernel what is done on those that cannot move pages.
+constexpr int64_t kNeverMove = 2;
 
 // How fast weir takes back what others in the cgroup have left, at each look, and what it gives up beyond what is
 // missing when that was not enough: a thirty-second of the limit.
@@ -31,6 +33,13 @@ template <class T>
 T* map_new() {
   void* memory = os::vm_map(align_up(sizeof(T), kPageSize));
   return memory == nullptr ? nullptr : new (memory) T();
+}
+
+bool may_open_userfaultfd() {
+  os::UffdFeatures features;
+  const int fd = os::uffd_open(-1, features);
+  if (fd >= 0) os::close_descriptor(fd);
+  return fd >= 0;
 }
 
 struct WholeLimit {
@@ -169,19 +178,27 @@ int Reclaimer::open_shards() {
     os::UffdFeatures features;
     const int fd = os::uffd_open(held_.device, features);
     if (fd < 0) return shards_.count == 0 ? fd : 0;
-    shards_.move = features.move;
+    shards_.move = features.move && options_->swap_without_move != kNeverMove;
     shards_.write_protect = features.write_protect;
-    if (!features.move && !(options_->swap_without_move && features.write_protect)) {
+    if (!shards_.move && !(options_->swap_without_move != 0 && features.write_protect)) {
       os::close_descriptor(fd);
       return -EOPNOTSUPP;
     }
     shards_.fds[shards_.count++] = fd;
   }
+  shards_.memory = shards_.move ? -1 : os::vm_open_own();
   return 0;
 }
 
 void Reclaimer::open_swap_file() {
   if (!wants_file()) return;
+  // A child of a fork will need the file. What a thread cannot copy out of its own table, no other can.
+  const int copy = os::copy_descriptor(os::thread_id(), shards_.fds[0]);
+  if (copy < 0) {
+    swap_problem_ = "a swap file needs Linux 6.9, with descriptors that can be handed to children";
+    return;
+  }
+  os::close_descriptor(copy);
   if (!options_->swap_fault.empty() && faults_.parse(options_->swap_fault.view())) {
     swap_problem_ = "swap_fault is not a list of faults";
     return;
@@ -307,12 +324,6 @@ void Reclaimer::start() {
   }
   while (ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
   close_page_descriptor();
-  if (files_.count == 0) return;
-  // A child of a fork will need the file.
-  const int copy = os::copy_descriptor(owner_, files_.files[0].fd());
-  if (copy >= 0) return os::close_descriptor(copy);
-  files_.count = 0;
-  swap_problem_ = "a swap file needs Linux 6.9, with descriptors that can be handed to children";
 }
 
 // -- fork ------------------------------------------------------------------------------------------------------------
@@ -355,7 +366,9 @@ bool Reclaimer::hand_over() {
     copy(files_.files[i].fd(), inherited_.files[i]);
     copy(held_.lifelines[i], inherited_.lifelines[i]);
   }
+  // Before Linux 6.9 nothing can be copied; the child opens the device by itself, if the program still may.
   copy(held_.device, inherited_.device);
+  ok = ok || (held_.directory < 0 && held_.pool < 0 && may_open_userfaultfd());
   copy(held_.directory, inherited_.directory);
   copy(held_.pool, inherited_.pool);
   // A file that holds nothing is nothing to the child.

@@ -23,6 +23,8 @@ struct Shards {
   // The kernel moves pages (UFFDIO_MOVE). Otherwise they are write-protected, copied and dropped, which loses what a
   // device writes to a page meanwhile.
   bool move = true;
+  // Where it does not, through which they are read (os::vm_read).
+  int memory = -1;
   // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.
   bool write_protect = false;
 

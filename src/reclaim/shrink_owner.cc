@@ -120,13 +120,10 @@ void NodeReclaim::retire(void* self, Pfn first, Pages count) {
   }
 }
 
-// A page that was touched is poisoned: dropping it ends that.
+// A page that was touched is poisoned.
 void NodeReclaim::revive(ClusterId c, uint64_t pages) {
-  for (uint64_t left = pages; left != 0; left &= left - 1) {
-    char* page = zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
-    static_cast<void>(os::vm_purge(page, kPageSize));
-    if (!is_armed(c / kClustersPerPageblock)) static_cast<void>(os::vm_commit(page, kPageSize));
-  }
+  for (uint64_t left = pages; left != 0; left &= left - 1)
+    make_accessible(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
   map_.more(c).retired.fetch_and(~pages, std::memory_order_relaxed);
 }
 

@@ -1,9 +1,11 @@
 /* means.c: where the means for a limit are missing the program runs all the same, and is told so once, by one line: no
- * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file. */
-// limit: cases=no_userfaultfd,no_threads,no_directory timeout=60 weir
+ * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file; a
+ * kernel that cannot move pages. */
+// limit: cases=no_userfaultfd,no_threads,no_directory,no_move timeout=60 weir
 #include <grp.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 #include "limit.h"
 
@@ -26,6 +28,13 @@ static int user_may_have_userfaultfd(void) {
   return WEXITSTATUS(status);
 }
 
+static int kernel_moves_pages(void) {
+  struct utsname kernel;
+  int major = 0, minor = 0;
+  CHECK(uname(&kernel) == 0 && sscanf(kernel.release, "%d.%d", &major, &minor) == 2);
+  return major > 6 || (major == 6 && minor >= 8);
+}
+
 static void start_inside(void* name) {
   char conf[256];
   const char* swap = strcmp(name, "no_directory") == 0 ? "/nonexistent/directory" : getenv("LIMIT_SWAP");
@@ -34,7 +43,7 @@ static void start_inside(void* name) {
     struct rlimit limit = {1, 1};
     CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
   }
-  if (strcmp(name, "no_directory") != 0) become(kUser);
+  if (strcmp(name, "no_userfaultfd") == 0 || strcmp(name, "no_threads") == 0) become(kUser);
   exec_self("inside", conf);
 }
 
@@ -71,7 +80,12 @@ int main(int argc, char** argv) {
     inside();
     return 0;
   }
-  int needs_root = strcmp(argv[1], "no_directory") != 0;
+  int no_move = strcmp(argv[1], "no_move") == 0;
+  if (no_move && kernel_moves_pages()) {
+    printf("skipped: this kernel moves pages\n");
+    return kSkip;
+  }
+  int needs_root = strcmp(argv[1], "no_directory") != 0 && !no_move;
   if (needs_root && getuid() != 0) {
     printf("skipped: only root can become somebody without rights\n");
     return kSkip;
@@ -86,5 +100,6 @@ int main(int argc, char** argv) {
   printf("status 0x%x, said: %s\n", (unsigned)result.status, result.text);
   CHECK(exited_with(result.status, 0) && strstr(result.text, "lived\n") != NULL);
   CHECK(complaints == 1);
+  CHECK(!no_move || strstr(result.text, "no UFFDIO_MOVE before Linux 6.8; swap_without_move=1 does without") != NULL);
   return 0;
 }

@@ -401,6 +401,13 @@ TEST_F(File, ADamagedPageRaisesSigbusAndNoOtherDoes) {
   EXPECT_TRUE(touch_fails(page(bad)));
   EXPECT_EQ(stats().swap_read_error, 1u);
   EXPECT_STREQ(a_.allocator().verify(), nullptr);
+  // Given out again, it is as good as any other.
+  char* const block = p_[bad / kBlockPages];
+  ASSERT_EQ(a_->free(nullptr, block).misuse, Misuse::kNone);
+  char* const again = static_cast<char*>(a_->malloc(nullptr, kData / 4));
+  ASSERT_EQ(again, block);
+  write_content(again, kData / 4, kSeed);
+  EXPECT_TRUE(check_content_at(again, 0, kData / 4, kSeed));
 }
 
 TEST_F(File, ReadaheadStopsBeforeADamagedPage) {

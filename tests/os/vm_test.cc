@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "os/file.h"
+#include "os/uffd.h"
 #include "support/memory_lock.h"
 #include "support/pattern.h"
 #include "support/sanitizer.h"
@@ -185,6 +187,31 @@ TEST_F(VmTest, BindingIsBestEffort) {
   write_pattern(p, kBytes, 5);
   EXPECT_TRUE(check_pattern(p, kBytes, kBytes, 5));
   vm_unmap(p, kBytes);
+}
+
+TEST_F(VmTest, ReadingStopsAtAHoleAndWaitsForNobody) {
+  UffdFeatures features;
+  const int uffd = uffd_open(-1, features);
+  if (uffd < 0) GTEST_SKIP() << "no userfaultfd that sees system calls";
+  const int memory = vm_open_own();
+  ASSERT_GE(memory, 0);
+  char* from = static_cast<char*>(vm_map(kBytes));
+  char* to = static_cast<char*>(vm_map(kBytes));
+  vm_huge_pages(from, kBytes, false);
+  memset(from, 0x5a, 3 * kPageSize);
+  // A touch of the fourth page would wait for an answer that nobody gives; one of the second would be a fault.
+  ASSERT_GE(uffd_register(uffd, from, kBytes, false), 0);
+  ASSERT_TRUE(vm_protect_none(from + kPageSize, kPageSize));
+  EXPECT_EQ(vm_read(memory, to, from, kBytes), 3 * kPageSize);
+  for (size_t at = 0; at < 3 * kPageSize; ++at) ASSERT_EQ(to[at], 0x5a) << at;
+  EXPECT_EQ(vm_read(memory, to, from + 3 * kPageSize, kPageSize), 0u);
+  EXPECT_EQ(vm_resident(from, kBytes), Pages(3)) << "nothing was filled";
+  // Without the file, by a call that does not ignore protection.
+  EXPECT_EQ(vm_read(-1, to, from, 2 * kPageSize), kPageSize);
+  close_descriptor(memory);
+  close_descriptor(uffd);
+  vm_unmap(from, kBytes);
+  vm_unmap(to, kBytes);
 }
 
 TEST_F(VmTest, ManyRangesArePurgedUpToOneThatIsRefused) {
