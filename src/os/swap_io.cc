@@ -92,6 +92,11 @@ void SwapIo::drop_cache(uint64_t offset, uint64_t bytes) {
   syscall6(SYS_fadvise64, fd(), static_cast<long>(file_offset(offset)), static_cast<long>(bytes), POSIX_FADV_DONTNEED);
 }
 
+void SwapIo::reserve(uint64_t offset, uint64_t bytes) {
+  if (kind_ == Kind::kDevice || !may_write_up_to(offset + bytes)) return;
+  syscall6(SYS_fallocate, fd(), FALLOC_FL_KEEP_SIZE, static_cast<long>(file_offset(offset)), static_cast<long>(bytes));
+}
+
 bool SwapIo::discard(uint64_t from, uint64_t bytes) {
   // On block devices (Linux 4.9) this writes zeros where the device can do that by itself, else it is refused.
   if (syscall6(SYS_fallocate, fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<long>(from),

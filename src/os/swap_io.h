@@ -85,6 +85,9 @@ class SwapIo {
   bool may_write_up_to(uint64_t offset) const;
   // In buffered mode: starts writing the range out and drops it from the page cache as far as that is done.
   void drop_cache(uint64_t offset, uint64_t bytes);
+  // Asks the file system for the range's space before it is written: on ext4 a direct write into a hole holds up all
+  // reads of the file until it is done, one into space that is there does not. Where there is none, writes find out.
+  void reserve(uint64_t offset, uint64_t bytes);
   // Gives the space back; the range reads as zeros or not at all. False when the file system cannot.
   bool punch(uint64_t offset, uint64_t bytes);
 

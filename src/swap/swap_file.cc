@@ -43,10 +43,12 @@ const char* page_at(const void* buffer, unsigned page) {
 
 bool SwapFile::open_tables() {
   LockGuard guard(mutex_);
-  const bool opened = map_.open(capacity_) && checksums_.reserve(capacity_) &&
+  const bool opened = map_.open(capacity_) && reserved_.open(capacity_ / kStretchSlots + 1) &&
+                      checksums_.reserve(capacity_) &&
                       (key_ == nullptr || (generations_.reserve(capacity_) && bounce_.open()));
   if (opened) return true;
   map_.close();
+  reserved_.close();
   checksums_.release();
   generations_.release();
   bounce_.close();
@@ -87,6 +89,7 @@ void SwapFile::close() {
     used = highest_ * kPageSize;
     erase = !read_only() && map_.stats().forks == 0;
     map_.close();
+    reserved_.close();
     highest_ = hold_until_ms_ = starved_ms_ = 0;
     failures_ = 0;
   }
@@ -111,15 +114,39 @@ bool SwapFile::held_off() {
   return false;
 }
 
-Slots SwapFile::alloc(unsigned want) {
-  if (read_only() || !is_open()) return {};
-  LockGuard guard(mutex_);
+Slots SwapFile::take_slots(unsigned want) {
   if (held_off()) return {};
   const Slots slots = map_.alloc(want);
   if (slots.count == 0) return {};
   if (checksums_.grow(map_.size()) && (key_ == nullptr || generations_.grow(map_.size()))) return slots;
   map_.free(slots.first, slots.count);
   return {};
+}
+
+// The stretches of these slots that space was not asked for yet, up to the end of the file; they count as asked for.
+Slots SwapFile::new_stretches(Slots slots) {
+  if (slots.count == 0) return {};
+  Slots fresh;
+  for (uint64_t s = slots.first / kStretchSlots; s <= (slots.first + slots.count - 1) / kStretchSlots; ++s) {
+    if (reserved_.test(s)) continue;
+    reserved_.insert(s);
+    const uint64_t first = s * kStretchSlots, end = std::min(first + kStretchSlots, capacity_);
+    if (fresh.count == 0) fresh.first = first;
+    fresh.count = static_cast<unsigned>(end - fresh.first);
+  }
+  return fresh;
+}
+
+Slots SwapFile::alloc(unsigned want) {
+  if (read_only() || !is_open()) return {};
+  Slots slots, fresh;
+  {
+    LockGuard guard(mutex_);
+    slots = take_slots(want);
+    fresh = new_stretches(slots);
+  }
+  if (fresh.count != 0) io_.reserve(fresh.first * kPageSize, fresh.count * kPageSize);
+  return slots;
 }
 
 void SwapFile::release(uint64_t first, unsigned count) {
@@ -299,6 +326,8 @@ uint64_t SwapFile::give_back(bool all) {
     cannot_punch_.store(!punched, std::memory_order_relaxed);
     LockGuard guard(mutex_);
     map_.put_clean(clusters, punched);
+    for (uint64_t at = clusters.first_slot; at < clusters.first_slot + clusters.slots; at += SlotMap::kClusterSlots)
+      reserved_.erase(at / kStretchSlots);
   }
   add(given_back_, given);
   return given;

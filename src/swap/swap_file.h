@@ -18,6 +18,7 @@
 #include "swap/swap_array.h"
 #include "swap/swap_bounce.h"
 #include "swap/swap_cipher.h"
+#include "swap/swap_index.h"
 
 namespace weir {
 
@@ -74,6 +75,7 @@ class SwapFile {
   bool is_open() const { return io_.fd() >= 0; }
 
   // A run of 1 to `want` slots, as long as is to be had; count 0: the file is full, or does not work at present.
+  // The space is asked of the file system by stretches, before the first of its slots is handed out.
   [[nodiscard]] Slots alloc(unsigned want);
   void free(uint64_t first, unsigned count);
 
@@ -123,6 +125,8 @@ class SwapFile {
  private:
   static constexpr unsigned kFailuresToHold = 8;
   static constexpr uint64_t kHoldMs = 1000;
+  // 4 MiB: large against a run, so that asking is rare, and little to have asked for in vain.
+  static constexpr uint64_t kStretchSlots = 1024;
 
   struct Written {
     unsigned pages = 0;
@@ -131,6 +135,8 @@ class SwapFile {
   };
   bool open_tables();
   Open open_key();
+  Slots take_slots(unsigned want) WEIR_REQUIRES(mutex_);
+  Slots new_stretches(Slots slots) WEIR_REQUIRES(mutex_);
   CipherNonce nonce_of(uint64_t slot) const;
   Written finish_transfer(Slots slots, const void* data, os::Transfer transfer);
   uint64_t read_one_by_one(Slots slots, void* buffer, unsigned from);
@@ -141,6 +147,7 @@ class SwapFile {
 
   Mutex mutex_;
   SlotMap map_ WEIR_GUARDED_BY(mutex_);
+  SwapIndex reserved_ WEIR_GUARDED_BY(mutex_);          // stretches that space was asked for
   uint64_t highest_ WEIR_GUARDED_BY(mutex_) = 0;        // slots below were written at some time
   uint64_t hold_until_ms_ WEIR_GUARDED_BY(mutex_) = 0;  // nothing is handed out until then
   uint64_t starved_ms_ WEIR_GUARDED_BY(mutex_) = 0;     // when the disk was last found full

@@ -1,8 +1,10 @@
 // swap_file_test.cc: slots that are written and read, encrypted, inherited by children; space that is given back.
 #include "swap/swap_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <set>
@@ -137,14 +139,33 @@ TEST_F(SwapFileTest, AnotherDescriptorNumber) {
   expect_content(put(2), 2);
 }
 
+uint64_t space_of(const SwapFile& file) {
+  struct stat s = {};
+  fsync(file.fd());
+  fstat(file.fd(), &s);
+  return static_cast<uint64_t>(s.st_blocks) * 512;
+}
+
+TEST_F(SwapFileTest, SpaceIsAskedForByStretches) {
+  for (const auto& [size, first] : {std::pair{6 * kMiB, 4 * kMiB}, std::pair{2 * kMiB, 2 * kMiB}}) {
+    ASSERT_EQ(open(false, "", size), SwapFile::Open::kOk);
+    // Extents beyond some number take blocks of their own.
+    constexpr uint64_t kMetadata = kMiB / 8;
+    if (fallocate(file_.fd(), FALLOC_FL_KEEP_SIZE, 0, kPageSize) != 0) GTEST_SKIP() << "not by this file system";
+    EXPECT_LE(space_of(file_), kMetadata) << "nothing before there is something to write";
+    expect_content(put(1, 1), 1);
+    EXPECT_GE(space_of(file_), first);
+    EXPECT_LE(space_of(file_), first + kMetadata);
+    for (uint64_t left = size / kPageSize - 1; left != 0; --left) put(left, 1);
+    EXPECT_EQ(file_.alloc(1).count, 0u);
+    EXPECT_LE(space_of(file_), size + kMetadata);
+    file_.close();
+  }
+}
+
 TEST_F(SwapFileTest, SpaceIsGivenBack) {
   ASSERT_EQ(open(false, "", 256 * kMiB), SwapFile::Open::kOk);
-  const auto blocks = [&] {
-    struct stat s = {};
-    fsync(file_.fd());
-    fstat(file_.fd(), &s);
-    return static_cast<uint64_t>(s.st_blocks) * 512;
-  };
+  const auto blocks = [&] { return space_of(file_); };
   std::vector<Slots> runs;
   for (uint64_t i = 0; i < 160; ++i) runs.push_back(put(i * 100));  // 40 MiB
   EXPECT_EQ(file_.give_back(false), 0u);
