@@ -239,30 +239,11 @@ void NodeReclaim::drop_garbage(const ClusterId* clusters, unsigned count) {
   purge_garbage(ranges, owners, pages, nr);
 }
 
-// Writes pages to contiguous slots of the swap file; returns those that were written.
-uint64_t NodeReclaim::store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries) {
-  uint64_t stored = 0;
-  SwapFile* file = files_->writer();
-  for (BitRun run = next_run(pages, 0); run.first < kClusterPages && file != nullptr;) {
-    Slots slots = file->alloc(run.end - run.first);
-    if (slots.count == 0) break;
-    const unsigned tried = slots.count;
-    // What could not be written stays in Standby.
-    if (file->write(slots, staging_address(c * kClusterPages + run.first)) != IoResult::kOk)
-      count(counters_->swap_write_error);
-    for (unsigned i = 0; i < slots.count; ++i) entries[run.first + i] = files_->entry(slots.first + i);
-    if (slots.count != 0) stored |= run_mask({run.first, run.first + slots.count});
-    count(counters_->pswpout, slots.count);
-    run = next_run(pages, run.first + tried);
-  }
-  return stored;
-}
-
 // Puts copies of standby pages into the pool, what does not compress into the file if it may be written to; returns
 // those that are stored. What was found not to compress stays so while it is in Standby: without a file it is not tried
 // again.
 uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench) {
-  if (!policy_.zswap) return may_write ? store_in_file(c, pages, entries) : 0;
+  if (!policy_.zswap) return may_write ? store_in_file(c, pages, entries, bench) : 0;
   uint64_t stored = 0, rejected = pages & map_.more(c).rejected.load(std::memory_order_relaxed);
   for (uint64_t left = pages & ~rejected; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
@@ -285,7 +266,7 @@ uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, boo
   }
   count(counters_->zswpout, pages_in(stored));
   sync_pool();
-  return stored | (rejected != 0 && may_write ? store_in_file(c, rejected, entries) : 0);
+  return stored | (rejected != 0 && may_write ? store_in_file(c, rejected, entries, bench) : 0);
 }
 
 // Lets stored pages go, as far as nobody touched or freed them while they were being stored.

@@ -254,7 +254,6 @@ class NodeReclaim {
   uint64_t copy_run_out(ClusterId c, BitRun run, uint64_t& out);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench);
-  uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries);
   Pages commit(ClusterId c, uint64_t pages, const SwapEntry* entries);
   void drop_garbage(const ClusterId* clusters, unsigned count);
   void purge_garbage(const os::VmRange* ranges, const ClusterId* owners, const uint64_t* pages, unsigned count);
@@ -266,6 +265,10 @@ class NodeReclaim {
   void list_zswap(ClusterId c);
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
+
+  // swap_out.cc
+  const char* gather(ClusterId c, uint64_t pages, Workbench& bench) const;
+  uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
 
   // shrink.cc
   bool unmap_until(Pages goal, Pages most_visited, ScanControl& sc, unsigned& failures);
