@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 14u);
+  EXPECT_EQ(changeable, 15u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {
