@@ -100,15 +100,18 @@ std::string function_of(std::string_view code) {
   return std::string(code.substr(begin, end - begin));
 }
 
-// Where the declaration that begins at `at` ends: behind its semicolon outside of braces, or its line for a #define.
+// Where the declaration that begins at `at` ends: behind its semicolon outside of braces, or the brace that ends an
+// inline function, or its line for a #define.
 size_t end_of_declaration(std::string_view text, size_t at) {
   if (text[at] == '#') return std::min(text.find('\n', at), text.size());
+  const bool has_body = text.substr(at).starts_with("static inline");
   int depth = 0;
   for (size_t i = at; i < text.size(); ++i) {
     // Comments of a struct's fields are part of it.
     if (text.substr(i, 2) == "/*") i = std::min(text.find("*/", i), text.size() - 2) + 1;
     if (text[i] == '{') ++depth;
     if (text[i] == '}') --depth;
+    if (has_body && text[i] == '}' && depth == 0) return i + 1;
     if (text[i] == ';' && depth == 0) return i + 1;
   }
   return text.size();
