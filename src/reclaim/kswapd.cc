@@ -23,9 +23,6 @@ constexpr uint32_t kMostFruitless = 16;
 constexpr uint64_t kIdleMs = 50;
 // Pages that a thread reclaims for itself at a time (kernel: SWAP_CLUSTER_MAX).
 constexpr uint64_t kDirectPages = 32;
-// What a fault unmaps ahead beyond what kswapd is about to write: as much as comes in while kswapd wakes up (50 us),
-// and some more, because after that kswapd would unmap for itself.
-constexpr uint64_t kAheadPages = 64;
 // What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
 constexpr uint64_t kRoundPages = 8 * kClusterPages;
 // Of the faults that come when nothing can be freed, one in so many looks whether that has changed.
@@ -78,13 +75,6 @@ void Reclaimer::wait_for_fault_or_read(Handler& handler) {
   os::wait_readable(fds, count);
 }
 
-// Once: whoever unmaps goes on soon, and must not wait for a handler for ever should it touch what it unmaps.
-void Reclaimer::wait_for_unmapping() {
-  constexpr uint64_t kMostMs = 1;
-  if (const uint32_t now = shards_.unmapping.load(std::memory_order_relaxed); now != 0)
-    os::futex_wait_ms(shards_.unmapping, now, kMostMs);
-}
-
 void Reclaimer::begin_work(Handler& handler) {
   for (;;) {
     handler.at_work.store(true);
@@ -119,7 +109,6 @@ void Reclaimer::run_handler(Handler& handler) {
     }
     if (got == -EINTR) continue;
     if (got < 0) return;
-    wait_for_unmapping();
     begin_work(handler);
     for (int i = 0; i < got; ++i) {
       Pfn pfn = 0;
@@ -455,27 +444,11 @@ bool Reclaimer::ask(Request& request, NodeId node) {
 
 // -- faults ----------------------------------------------------------------------------------------------------------
 
-// Unmaps what kswapd is about to write out. UFFDIO_MOVE interrupts every other processor that runs the process, and
-// random touches leave runs of single pages: in kswapd, that is two interrupts for each page that comes in. Here, the
-// thread that waits for the fault and the handler are on one processor, and as long as kswapd sleeps there may be no
-// other.
-void Reclaimer::unmap_for_kswapd(Kswapd& kswapd, Pages count) {
-  if (!kswapd.asleep.load(std::memory_order_relaxed) || kswapd.unmapping.exchange(true)) return;
-  if (enter_eviction()) {
-    kswapd.node->unmap_ahead(count);
-    leave_eviction();
-  }
-  kswapd.unmapping.store(false, std::memory_order_release);
-}
-
 void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   Zone& zone = node.zone();
   const Pages free = zone.free_budget();
   const Watermarks marks = zone.watermarks();
-  if (free < marks.low + count) {
-    if (options_->kswapd) unmap_for_kswapd(*kswapds_[zone.node().v], marks.high + Pages(kAheadPages) - free);
-    wake_kswapd(zone.node());
-  }
+  if (free < marks.low + count) wake_kswapd(zone.node());
   const bool starved = free.v < marks.min.v / 2 + count.v;
   if (!starved && zone.total() + count <= zone.managed()) return;
   if (!enter_eviction()) return;

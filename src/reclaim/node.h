@@ -148,7 +148,6 @@ class NodeReclaim {
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
-  Shards& shards() const { return *shards_; }
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).
@@ -172,8 +171,6 @@ class NodeReclaim {
   // -- reclaim
   // Frees pages until sc.to_reclaim is reached or this round's share was scanned.
   void shrink(ScanControl& sc, Workbench& bench);
-  // Unmaps pages until Standby has `count` more than its share.
-  void unmap_ahead(Pages count);
   // The same for the pages of one owner: the owner then has fewer in memory.
   void shrink_owner(PageOwner& owner, ScanControl& sc, Workbench& bench);
   // Registers the pageblock's addresses; true when faults there are weir's from now on.
@@ -271,7 +268,6 @@ class NodeReclaim {
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
 
   // shrink.cc
-  bool unmap_until(Pages goal, Pages most_visited, ScanControl& sc, unsigned& failures);
   ClusterId pop_present();
   ClusterId pop_standby();
   void relist(ClusterId c);

@@ -232,7 +232,6 @@ class Reclaimer {
     os::ServiceStack stack;
     Workbench bench;
     std::atomic<bool> asleep{false};
-    std::atomic<bool> unmapping{false};        // a handler does it for kswapd
     std::atomic<uint32_t> word{0};             // changes when there is something to do
     std::atomic<uint32_t> progress{0};         // changes when pages were freed, or it gave up
     std::atomic<uint32_t> waiting{0};          // threads that wait for pages
@@ -281,7 +280,6 @@ class Reclaimer {
   Kswapd* first_kswapd() const;
   void run_handler(Handler& handler);
   void begin_work(Handler& handler);
-  void wait_for_unmapping();
   void follow(Handler& handler, uint32_t thread);
   static void note_thread(Handler& handler, uint32_t thread);
   void wait_for_fault_or_read(Handler& handler);
@@ -320,7 +318,6 @@ class Reclaimer {
   uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);
   void wake(Kswapd& kswapd);
-  void unmap_for_kswapd(Kswapd& kswapd, Pages count);
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
   bool enter_eviction();

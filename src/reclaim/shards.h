@@ -4,10 +4,8 @@
 // Invariants: a stripe and its staging addresses belong to the same userfaultfd, because pages move only within one.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
-#include "base/port.h"
 #include "reclaim/cluster.h"
 
 namespace weir {
@@ -28,31 +26,12 @@ struct Shards {
   // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.
   bool write_protect = false;
 
-  // Evictors that unmap pages now. A handler with a fault waits for them to end (wait_for_unmapping).
-  std::atomic<uint32_t> unmapping{0};
-
   // Asks a thread of weir's own to wake all who wait for a page; they look again.
   std::atomic<bool> wake_wanted{false};
   void ask_for_wake() { wake_wanted.store(true); }
 
   unsigned shard_of(ClusterId c) const { return (c >> kStripeShift) % count; }
   int fd_of(ClusterId c) const { return fds[shard_of(c)]; }
-};
-
-// As long as it lives, handlers hold off: UFFDIO_MOVE interrupts every other processor that runs the process, which
-// takes ten times as long as the move itself, and a processor whose thread waits for a fault does not run it. So for
-// the some 100 microseconds of a batch, threads that touch pages that are away wait, and others run on.
-class Unmapping {
- public:
-  explicit Unmapping(Shards& shards) : shards_(shards) { shards_.unmapping.fetch_add(1); }
-  ~Unmapping() {
-    if (shards_.unmapping.fetch_sub(1) == 1) port::futex_wake(shards_.unmapping, INT32_MAX);
-  }
-  Unmapping(const Unmapping&) = delete;
-  Unmapping& operator=(const Unmapping&) = delete;
-
- private:
-  Shards& shards_;
 };
 
 }  // namespace weir

@@ -12,10 +12,6 @@ namespace {
 // Clusters in a row that could neither be unmapped nor written before a round ends without result: as many as hold
 // 8 MiB, so that a region of locked memory is passed over.
 constexpr unsigned kMostFailures = 32;
-// Pages that are unmapped together, as long as there are so many: some 100 us.
-constexpr uint64_t kUnmapBatch = 64;
-// Pages that are looked at for one fault: where most are active, kswapd goes on looking.
-constexpr uint64_t kMostVisitedAhead = 2048;
 // From this share of its room on, the pool writes its oldest pages to the swap file, if there is one.
 constexpr uint64_t kPoolFullPercent = 90;
 
@@ -78,26 +74,6 @@ void NodeReclaim::finish_batch(GarbageBatch& batch) {
   batch.count = batch.pages = 0;
 }
 
-// Until Standby has `goal` pages, or the round's share was visited; false: there is nothing left to unmap.
-bool NodeReclaim::unmap_until(Pages goal, Pages most_visited, ScanControl& sc, unsigned& failures) {
-  const Unmapping unmapping(*shards_);
-  while (standby() < goal && failures < kMostFailures && sc.visited < most_visited && sc.reclaimed < sc.to_reclaim) {
-    const ClusterId c = pop_present();
-    if (c == kNoCluster) return false;
-    failures = unmap(c, sc).v == 0 ? failures + 1 : 0;
-    relist(c);
-  }
-  return true;
-}
-
-void NodeReclaim::unmap_ahead(Pages count) {
-  ScanControl sc;
-  sc.to_reclaim = count;
-  unsigned failures = 0;
-  static_cast<void>(unmap_until(standby_target() + count, Pages(kMostVisitedAhead), sc, failures));
-  weir::count(counters_->pgscan_kswapd, sc.scanned.v);
-}
-
 void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   uint64_t budget = zone_->used().v >> sc.priority;
   if (budget < kClusterPages) budget = kClusterPages;
@@ -106,19 +82,24 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   unsigned failures = 0;
   GarbageBatch batch;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
-    const ClusterId c = wants_standby_out(sc) ? pop_standby() : kNoCluster;
-    if (c == kNoCluster) {
+    ClusterId c = wants_standby_out(sc) ? pop_standby() : kNoCluster;
+    const bool out = c != kNoCluster;
+    if (!out) {
       if (sc.visited.v - visited_before >= budget) break;
-      const Pages now = standby(), share = standby_target();
-      const Pages goal = (now < share ? share : now) + Pages(kUnmapBatch);
-      if (unmap_until(goal, Pages(visited_before + budget), sc, failures)) continue;
+      c = pop_present();
+    }
+    if (c == kNoCluster) {
       // Nothing is left to unmap: what is in Standby is the last resort.
       if (sc.urgent || standby().v == 0) break;
       sc.urgent = true;
       continue;
     }
-    const Pages done = write_out(c, sc, bench);
+    const Pages done = out ? write_out(c, sc, bench) : unmap(c, sc);
     failures = done.v == 0 ? failures + 1 : 0;
+    if (!out) {
+      relist(c);
+      continue;
+    }
     sc.reclaimed += done;
     batch.clusters[batch.count++] = c;
     batch.pages += static_cast<unsigned>(done.v);

@@ -170,24 +170,6 @@ TEST_F(ReclaimerTest, ContentIsExactAfterEverythingWasSwapped) {
   expect_nothing_left();
 }
 
-// Who unmaps may come to wait for a page itself: a handler that waited for the end of that would wait for ever.
-TEST_F(ReclaimerTest, AFaultIsServedThoughUnmappingDoesNotEnd) {
-  constexpr size_t kBlock = size_t{1} << 20;
-  for (size_t i = 0; i < 2 * kLimit / kBlock; ++i) ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
-  ASSERT_GT(a_.node().swapped_pages(), 0u);
-  const uint64_t before = stats().pgmajfault;
-  {
-    const Unmapping unmapping(a_.node().shards());
-    const Block& oldest = blocks_.front();
-    ASSERT_TRUE(check_content_at(oldest.p, 0, oldest.size, oldest.seed));
-  }
-  EXPECT_GT(stats().pgmajfault, before);
-  EXPECT_EQ(a_.node().shards().unmapping.load(), 0u);
-  expect_content();
-  expect_whole();
-  expect_nothing_left();
-}
-
 TEST_F(ReclaimerTest, WhatIsFreedWhileItIsAwayIsDropped) {
   constexpr size_t kBlock = size_t{1} << 20;
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
