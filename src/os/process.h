@@ -1,6 +1,5 @@
 // Purpose: ending processes: this one, and another one that is named by a descriptor, so that nobody else is hit when
-// its
-//          number is given out again.
+//          its number is given out again.
 // Thread safety: any thread. Invariants: errno is never touched.
 #pragma once
 

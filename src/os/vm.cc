@@ -115,15 +115,26 @@ bool vm_renew(void* address, size_t bytes) {
   return map(address, bytes, kReadWrite, kAnonymous | MAP_FIXED) == address;
 }
 
+namespace {
+
+// mincore. The kernel may have no page for its answer at the moment; taking that for "nothing is there" would lose what
+// is.
+bool look_at_pages(void* address, size_t bytes, unsigned char* present) {
+  long result;
+  while ((result = syscall6(SYS_mincore, as_arg(address), static_cast<long>(bytes), as_arg(present))) == -EAGAIN)
+    syscall6(SYS_sched_yield);
+  return result == 0;
+}
+
+}  // namespace
+
 Pages vm_resident(void* address, size_t bytes) {
   unsigned char present[512];  // one pageblock a call
   uint64_t total = 0;
   for (size_t done = 0; done < bytes;) {
     const size_t left = bytes - done;
     const size_t here = left < sizeof(present) * kPageSize ? left : sizeof(present) * kPageSize;
-    if (syscall6(SYS_mincore, as_arg(static_cast<char*>(address) + done), static_cast<long>(here), as_arg(present)) !=
-        0)
-      return Pages(0);
+    if (!look_at_pages(static_cast<char*>(address) + done, here, present)) return Pages(0);
     for (size_t i = 0; i < pages_of(here).v; ++i) total += present[i] & 1;
     done += here;
   }
@@ -134,7 +145,7 @@ void vm_resident_masks(void* address, unsigned words, uint64_t* masks) {
   constexpr unsigned kMost = 512;
   unsigned char present[kMost] = {};
   const unsigned pages = words * 64 < kMost ? words * 64 : kMost;
-  syscall6(SYS_mincore, as_arg(address), static_cast<long>(pages * kPageSize), as_arg(present));
+  static_cast<void>(look_at_pages(address, pages * kPageSize, present));
   for (unsigned w = 0; w < words; ++w) masks[w] = 0;
   for (unsigned i = 0; i < pages; ++i) masks[i / 64] |= uint64_t{present[i] & 1u} << (i % 64);
 }
@@ -142,7 +153,7 @@ void vm_resident_masks(void* address, unsigned words, uint64_t* masks) {
 uint64_t vm_resident_mask(void* address, unsigned pages) {
   unsigned char present[64];
   uint64_t mask = 0;
-  if (syscall6(SYS_mincore, as_arg(address), static_cast<long>(pages * kPageSize), as_arg(present)) != 0) return 0;
+  if (!look_at_pages(address, pages * kPageSize, present)) return 0;
   for (unsigned i = 0; i < pages; ++i) mask |= uint64_t{present[i] & 1u} << i;
   return mask;
 }
