@@ -9,7 +9,8 @@
  * When memory runs out, the members' heaps and the processes themselves stand in one list (weir/heap.h has the
  * formula). Who decides holds a lock on byte WEIR_POOL_OOM_LOCK, counts `call` up, and waits until everybody has
  * written down what it has (its rows) and stored that number in `answered`; who does not answer in time has no heaps in
- * the list. Then it gives an order to the member that the victim belongs to, which carries it out by itself.
+ * the list. What the others were granted ahead of need is given up for it (`tight_until`); if that is enough, nobody is
+ * chosen. Else it gives an order to the member that the victim belongs to, which carries it out by itself.
  *
  * The sum of `granted` of all members is never above the limit, but for a limit that was lowered, or a member that came
  * by fork and has its parent's memory: then it goes down as fast as members give memory back.
@@ -117,11 +118,11 @@ struct weir_pool {
   uint32_t version;
   uint32_t nr_members; /* entries */
   uint64_t limit;
-  uint64_t call;     /* when it changes, everybody writes its rows */
-  uint64_t nr_kills; /* when it changes, somebody was chosen */
-  uint64_t tickets;  /* of orders, given out so far */
-  uint64_t decider;  /* 1 + the entry of who decides, or did last */
-  uint64_t reserved;
+  uint64_t call;        /* when it changes, everybody writes its rows */
+  uint64_t nr_kills;    /* when it changes, somebody was chosen */
+  uint64_t tickets;     /* of orders, given out so far */
+  uint64_t decider;     /* 1 + the entry of who decides, or did last */
+  uint64_t tight_until; /* CLOCK_MONOTONIC in ns: until then nobody but who decides keeps room ahead of need */
   struct weir_pool_member members[WEIR_POOL_MEMBERS];
 };
 

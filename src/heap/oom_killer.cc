@@ -89,6 +89,7 @@ OomVerdict OomKiller::decide(OomAsk& ask) {
     }
     if (others->state() == PoolDecision::State::kAlone) others.reset();
   }
+  if (others && others->has_room(ask.context.wanted)) return OomVerdict::kTryAgain;
   if (others) add_pool(ask, *others);
   OomTable table(heaps_, ask, rest_at_last_kill_, others ? &*others : nullptr);
   return table ? choose(table, ask, others ? &*others : nullptr) : OomVerdict::kFail;

@@ -37,6 +37,11 @@ uint64_t load(const uint64_t& number) {
   return __atomic_load_n(&number, __ATOMIC_RELAXED);
 }
 
+uint64_t headroom_of(uint64_t limit) {
+  const uint64_t part = limit / kHeadroomShare;
+  return part > kLeastHeadroom ? part : kLeastHeadroom;
+}
+
 void write_command(char (&out)[16]) {
   const ssize_t size = os::read_small_file("/proc/self/comm", out, sizeof(out) - 1);
   const size_t end = size > 0 && out[size - 1] == '\n' ? static_cast<size_t>(size - 1) : 0;
@@ -209,7 +214,9 @@ Pages BudgetPool::settle(uint64_t own_demand, uint64_t used) {
   uint64_t demands[WEIR_POOL_MEMBERS], shares[WEIR_POOL_MEMBERS], may_give[WEIR_POOL_MEMBERS];
   unsigned count = 0, own = 0;
   uint64_t others = 0, absent = 0;
-  const uint64_t now = os::now_ns();
+  const uint64_t now = os::now_ns(), limit = load(pool_->limit), headroom = headroom_of(limit);
+  const bool is_tight = now < load(pool_->tight_until);
+  const uint64_t decider = load(pool_->decider);
   for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i) {
     weir_pool_member& member = pool_->members[i];
     if (__atomic_load_n(&member.pid, __ATOMIC_RELAXED) == 0) continue;
@@ -230,9 +237,9 @@ Pages BudgetPool::settle(uint64_t own_demand, uint64_t used) {
     // What a member that works in vain holds too much is not to be had.
     const bool gives = &member != self() && __atomic_load_n(&member.stuck, __ATOMIC_RELAXED) == 0;
     may_give[count] = gives ? load(member.granted) : 0;
-    demands[count++] = &member == self() ? own_demand : load(member.wanted);
+    const uint64_t demand = &member == self() ? own_demand : load(member.wanted);
+    demands[count++] = is_tight && i + 1 != decider ? demand - (headroom < demand ? headroom : demand) : demand;
   }
-  const uint64_t limit = load(pool_->limit);
   share_out_fairly(limit > absent ? limit - absent : 0, {demands, count}, {shares, count});
   limit_ = Pages(limit);
   const uint64_t target = shares[own], left = limit > others ? limit - others : 0;
@@ -249,8 +256,7 @@ Pages BudgetPool::settle(uint64_t own_demand, uint64_t used) {
 }
 
 Pages BudgetPool::update(const Usage& usage) {
-  const uint64_t limit = load(pool_->limit);
-  const uint64_t part = limit / kHeadroomShare, headroom = part > kLeastHeadroom ? part : kLeastHeadroom;
+  const uint64_t headroom = headroom_of(load(pool_->limit));
   const uint64_t demand = usage.used.v + usage.swapped.v + usage.waiting.v + usage.reserve.v + headroom;
   publish(self()->used, usage.used.v);
   publish(self()->swapped, usage.swapped.v);

@@ -127,6 +127,8 @@ void Reclaimer::serve_pool(const Kswapd& kswapd) {
   if (&kswapd != first_kswapd()) return;
   finish_ending();
   if (!pool_.is_member()) return;
+  // Who decides counts on what all have given up by then.
+  if (PoolMember::is_called(pool_)) update_limit(kswapd);
   const bool has_thread = shrinkers_ != nullptr && shrinkers_->has_thread();
   switch (pool_member_.serve(pool_, held(), has_thread)) {
     case PoolMember::Wish::kNothing:
@@ -160,6 +162,12 @@ void Reclaimer::look_anew() {
   for (Kswapd* each : kswapds_)
     if (each != nullptr) each->fruitless.store(0);
   wake_all_kswapds();
+}
+
+bool Reclaimer::find_room(Pages count) {
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (kswapds_[i] != nullptr && wait_for_pages(*nodes_[i], count)) return true;
+  return false;
 }
 
 void Reclaimer::end_process() {

@@ -20,6 +20,8 @@ constexpr uint64_t kAnswerMs = 300;
 constexpr uint64_t kReactMs = 1000;
 // What the memory of a victim needs to be counted as free: some wake-ups of its kswapd and the own one.
 constexpr uint64_t kSettleMs = 1000;
+// How long nobody keeps room ahead of need: until who decides has got its memory and allocates with it.
+constexpr uint64_t kTightMs = 1000;
 // Between two looks of who waits.
 constexpr uint64_t kLookMs = 2;
 
@@ -99,6 +101,11 @@ void PoolMember::finish(weir_pool_member& self, weir_pool_order_result result) {
   change_state(self.order, order_.state, order_.state / 4 * 4 + WEIR_POOL_ORDER_DONE);
 }
 
+bool PoolMember::is_called(const BudgetPool& pool) {
+  const weir_pool& shared = *pool.shared();
+  return load(shared.call) != pool.self()->answered && load(shared.decider) != pool.index() + 1;
+}
+
 PoolMember::Wish PoolMember::serve(const BudgetPool& pool, Held held, bool has_thread) {
   weir_pool_member& self = *pool.self();
   const weir_pool& shared = *pool.shared();
@@ -107,8 +114,7 @@ PoolMember::Wish PoolMember::serve(const BudgetPool& pool, Held held, bool has_t
     kills_seen_ = kills;
     if (hooks != nullptr) hooks->note_kill(hooks->self, held.used + held.swapped);
   }
-  if (const uint64_t call = load(shared.call); call != self.answered && load(shared.decider) != pool.index() + 1)
-    answer(pool, held, call);
+  if (const uint64_t call = load(shared.call); is_called(pool)) answer(pool, held, call);
   if (has_order() || !take(self.order)) return Wish::kNothing;
   const bool is_meant = order_.joined == self.joined;
   if (is_meant && order_.heap != 0 && hooks != nullptr && has_thread) {
@@ -165,7 +171,17 @@ bool PoolDecision::begin() {
   };
   if (!reclaimer_.with_pool(lock, &locked) || !locked) return false;
   publish(pool_->decider, uint64_t{index_ + 1});
+  keep_tight();
   return true;
+}
+
+void PoolDecision::keep_tight() {
+  publish(pool_->tight_until, os::now_ns() + kTightMs * 1'000'000);
+}
+
+bool PoolDecision::has_room(Pages count) {
+  reclaimer_.look_anew();
+  return reclaimer_.find_room(count);
 }
 
 bool PoolDecision::is_other(unsigned member) const {
@@ -290,6 +306,7 @@ void PoolDecision::note_kill() {
 void PoolDecision::take_over(unsigned member) {
   const weir_pool_member& m = pool_->members[member];
   const uint64_t now = os::now_ns(), joined = load(m.joined);
+  keep_tight();
   static_cast<void>(
       wait_until(kSettleMs, [&] { return load(m.pid) == 0 || load(m.joined) != joined || load(m.updated) > now; }));
   reclaimer_.look_anew();

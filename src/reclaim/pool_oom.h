@@ -40,6 +40,8 @@ class PoolMember {
   // Answers a call of who decides, and looks whether there is an order: for the thread that may run callbacks
   // (kCallbacks; `has_thread`: there is one), or for the process to end (kEnd).
   [[nodiscard]] Wish serve(const BudgetPool& pool, Held held, bool has_thread);
+  // Whether serve() will answer a call.
+  static bool is_called(const BudgetPool& pool);
   bool has_order() const { return has_order_.load(std::memory_order_acquire); }
   // Carries out the order that serve() took for heaps.
   void carry_out(const BudgetPool& pool);
@@ -83,6 +85,8 @@ class PoolDecision {
 
   State state() const { return state_; }
   const weir_pool& pool() const { return *pool_; }
+  // Whether so many pages are there after all, now that nobody keeps any ahead of need.
+  bool has_room(Pages count);
   // The entries of live members but this one.
   bool is_other(unsigned member) const;
   // Its rows, when it answered the call; else null.
@@ -98,6 +102,7 @@ class PoolDecision {
 
  private:
   bool begin();
+  void keep_tight();
   void call_all();
   bool is_same(const Victim& victim) const;
   bool give(const Victim& victim, uint64_t ticket);

@@ -172,6 +172,8 @@ class Reclaimer {
   [[nodiscard]] BudgetPool::Join join_pool_now(std::string_view name);
   // Somebody lost memory: the pool is looked at now, and what failed may be tried again.
   void look_anew();
+  // Tries again to find so many pages, as a thread of the program with no lock held.
+  [[nodiscard]] bool find_room(Pages count);
 
   // -- faults (STORY 2), on weir's threads
   // Reclaims when the node has less than a fault needs.

@@ -132,9 +132,12 @@ def read_reports(text):
     reports = []
     for line in text.splitlines():
         if " invoked oom-killer: order=" in line:
-            reports.append({"asking": line.split(" invoked")[0], "rows": [], "victim": None, "last": ""})
+            reports.append({"asking": line.split(" invoked")[0], "rows": [], "victim": None, "last": "", "used": 0})
         if not reports:
             continue
+        usage = re.match(r"memory: usage (\d+)kB, limit (\d+)kB", line)
+        if usage:
+            reports[-1]["used"] = int(usage.group(1)) // 4
         row = ROW.fullmatch(line)
         if row:
             number, _, process, total, pages, swapped, adj = map(int, row.groups()[:7])
@@ -223,6 +226,19 @@ def heap_of_another(world):
     a.expect("ok", "fill own 4096")
     for m in (a, b, c):
         m.expect("ok", "verify")
+
+
+def room_ahead(world):
+    """What members were granted ahead of need goes before anybody's memory does, and a small victim is enough."""
+    members = [Member(world) for _ in range(4)]
+    for number, member in enumerate(members[1:]):
+        member.heap(f"small{number}", 999, "release", 0.5)
+    answer, report, held = grow_until_chosen(members[0], "-", members)
+    victim = check_report(report, members, members[0], held)
+    # min of who asks and high of the others is what stays free.
+    check(report["used"] > PAGES * 0.96, f"{report['used']} of {PAGES} pages were in use", members[0])
+    check(answer == "chosen" and victim[5] == "small2" and len(members[0].reports) == 1, answer, members[0])
+    check(members[1].ask("check small0") == members[2].ask("check small1") == "ok", "a second one went", members[0])
 
 
 def owner_stays(world):
@@ -452,7 +468,7 @@ def main():
     if not can_swap(world):
         print("skipped: pages cannot be swapped here")
         sys.exit(77)
-    situations = [heap_of_another, owner_stays, equals, nobody, process_ends, process_does_not_end, stopped, aborts,
+    situations = [heap_of_another, room_ahead, owner_stays, equals, nobody, process_ends, process_does_not_end, stopped, aborts,
                   leak, joined_late, random_situations, functools.partial(killed_at_random, seconds=arguments.seconds)]
     try:
         for situation in situations:
