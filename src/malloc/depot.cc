@@ -102,7 +102,8 @@ bool Depot::wait_for_slab() {
     mutex_.unlock();
     const bool room = source_->wait_for_pages(slab_request());
     mutex_.lock();
-    if (first_ != kNoUnit || (room && add_slab())) return true;
+    // Something may have come in the last moment.
+    if (first_ != kNoUnit || add_slab()) return true;
     if (!room) return false;
   }
   return false;

@@ -51,12 +51,13 @@ Depot::Take Depot::take_owned(uint64_t generation, void** out, unsigned& count, 
     if (first_ != kNoUnit) break;
     const Take added = add_owned_slab();
     if (added == Take::kTaken) break;
-    if (added == Take::kOverLimit || tries == PageSource::kMostRetries) return added;
+    if (added == Take::kOverLimit || tries >= PageSource::kMostRetries) return added;
     // Under a limit of the process, room may have to be waited for: without the lock.
     mutex_.unlock();
     const bool room = source_->wait_for_pages(slab_request());
     mutex_.lock();
-    if (!room && first_ == kNoUnit) return Take::kNoMemory;
+    // A last look, for what came in the last moment.
+    if (!room) tries = PageSource::kMostRetries;
   }
   count = take_from_slabs(out, count, false);
   due = is_due();

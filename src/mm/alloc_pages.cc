@@ -63,10 +63,11 @@ PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
   for (unsigned tries = 0; tries < kMostRetries; ++tries) {
     // 2. All are low. Their kswapds are woken; meanwhile, the nearest that stays above min.
     if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kMin)) return grant;
-    // 3. Room by reclaim on the preferred node. There is none: no memory.
-    if (!request.may_wait || !wait_for_pages(request)) return {};
+    // 3. Room by reclaim on the preferred node. There is none: no memory, but for what came in the last moment.
+    if (!request.may_wait) return {};
+    if (!wait_for_pages(request)) break;
   }
-  return {};
+  return get_page_from_freelist(request, Charge::kNow, Mark::kMin);
 }
 
 bool PageSource::wait_for_pages(const PageRequest& request) {

@@ -167,6 +167,7 @@ class Zone {
   // Memory that reclaim holds for this zone outside the arena.
   void add_outside(int64_t pages) { outside_.fetch_add(static_cast<uint64_t>(pages), std::memory_order_relaxed); }
   void set_outside(Pages pages) { outside_.store(pages.v, std::memory_order_relaxed); }
+  Pages outside() const { return Pages(outside_.load(std::memory_order_relaxed)); }
   // All memory of the zone, and that part of it which is in use (free pages that have memory are not).
   Pages total() const;
   Pages used() const;

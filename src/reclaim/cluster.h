@@ -10,7 +10,7 @@
 //   none of them               never touched, or dropped: reads as zeros
 //   garbage                    its staging address holds memory that nobody needs; counted as outside the arena
 //   unevictable                not unmapped, and not written when it was in Standby already; changed without busy
-//   rejected                   standby, and found not to compress: only a file can take it
+//   rejected                   was found not to compress, and is where it was: only a file can take it
 //   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
 // Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
 // (touched); standby -> resident (touched). Touched by reading: resident and clean -> swapped (its memory dropped), or
@@ -59,6 +59,7 @@ static_assert(sizeof(Cluster) == 64);
 // What a touch of a present page never needs, and so not part of the line above.
 struct ClusterMore {
   std::atomic<uint64_t> rejected;
+  std::atomic<uint64_t> rejected_ms;  // when one of them was the last time
   std::atomic<uint64_t> clean;
   // With `active` as the low bit, how many more rounds a page stays; and whether a touch has spared it before.
   std::atomic<uint64_t> active_high;

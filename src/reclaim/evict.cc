@@ -177,6 +177,7 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, uint64_t only) {
   sc.visited += seen;
   sc.scanned += seen;
   idle &= ~age(c, idle);
+  idle &= ~rejected_lately(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
   uint64_t mine = claim(c, idle);
   // Freed or gone to Standby between the look and the claim.
@@ -188,6 +189,7 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, uint64_t only) {
   const uint64_t swapped = cluster.swapped.load() & mine;
   const uint64_t out = move_out(c, mine & ~clean) & ~swapped;
   zone_->charge(c, out);
+  forget_rejected(c, out);
   cluster.standby.fetch_or(out);
   nr_standby_.fetch_add(pages_in(out), std::memory_order_relaxed);
   count_away(c, out, 1, Away::kStandby);
@@ -341,6 +343,8 @@ Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench, uin
   sc.scanned += Pages(pages_in(pages));
   Pages freed;
   if (stored != 0) freed = commit(c, stored, entries);
+  if (sc.may_write && (map_.more(c).rejected.load(std::memory_order_relaxed) & pages & ~stored) != 0)
+    return_rejected(c);
   return freed;
 }
 

@@ -140,6 +140,7 @@ void NodeReclaim::forget_content(ClusterId c, uint64_t pages) {
   cluster.active.fetch_and(~pages, std::memory_order_relaxed);
   map_.more(c).active_high.fetch_and(~pages, std::memory_order_relaxed);
   map_.more(c).spared.fetch_and(~pages, std::memory_order_relaxed);
+  forget_rejected(c, pages);
   if (const uint64_t standby = cluster.standby.load() & pages; standby != 0) {
     zone_->uncharge(c, standby);
     leave_standby(c, standby);
@@ -181,7 +182,7 @@ void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
     kept.fetch_and(~pages, std::memory_order_relaxed);
   if ((retired(c) & pages) != 0) revive(c, retired(c) & pages);
   if (((cluster.busy.load() | cluster.standby.load() | cluster.swapped.load() | cluster.active.load() |
-        map_.more(c).clean.load()) &
+        map_.more(c).clean.load() | map_.more(c).rejected.load(std::memory_order_relaxed)) &
        pages) == 0)
     return disclaim(c, pages);
   claim_wait(c, pages);
@@ -223,15 +224,17 @@ void NodeReclaim::list_present(ClusterId c) {
 }
 
 void NodeReclaim::leave_standby(ClusterId c, uint64_t pages) {
-  const int64_t count = std::popcount(pages);
   // In this order: a child of a fork in between must not lose sight of the memory there.
   map_[c].garbage.fetch_or(pages);
+  end_standby(c, pages);
+  zone_->add_outside(std::popcount(pages));
+}
+
+void NodeReclaim::end_standby(ClusterId c, uint64_t pages) {
   map_[c].standby.fetch_and(~pages);
-  if (std::atomic<uint64_t>& rejected = map_.more(c).rejected; rejected.load(std::memory_order_relaxed) != 0)
-    rejected.fetch_and(~pages, std::memory_order_relaxed);
-  nr_standby_.fetch_sub(static_cast<uint64_t>(count), std::memory_order_relaxed);
+  forget_rejected(c, pages);
+  nr_standby_.fetch_sub(static_cast<uint64_t>(std::popcount(pages)), std::memory_order_relaxed);
   count_away(c, pages, -1, Away::kStandby);
-  zone_->add_outside(count);
 }
 
 void NodeReclaim::leave_swap(ClusterId c, uint64_t pages, uint64_t clean) {

@@ -263,11 +263,22 @@ class NodeReclaim {
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
 
+  // Nothing is left at the staging addresses.
+  void end_standby(ClusterId c, uint64_t pages);
+
+  // rejected.cc
+  uint64_t move_back(ClusterId c, uint64_t pages);
+  uint64_t rejected_lately(ClusterId c, uint64_t pages) const;
+  void forget_rejected(ClusterId c, uint64_t pages);
+  void return_rejected(ClusterId c);
+
   // swap_out.cc
   const char* gather(ClusterId c, uint64_t pages, Workbench& bench) const;
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
 
   // shrink.cc
+  Pages garbage() const;
+  void drop_all_garbage();
   ClusterId pop_present();
   ClusterId pop_standby();
   void relist(ClusterId c);

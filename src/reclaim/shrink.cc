@@ -74,6 +74,29 @@ void NodeReclaim::finish_batch(GarbageBatch& batch) {
   batch.count = batch.pages = 0;
 }
 
+// Memory at staging addresses that nobody needs any more: what is outside of the arena, and not the pool's.
+Pages NodeReclaim::garbage() const {
+  const Pages outside = zone_->outside(), pool(pool_counted_.load(std::memory_order_relaxed));
+  return outside > pool ? outside - pool : Pages(0);
+}
+
+// As a rule it goes together with what is written out of the same cluster. Where nothing is, it is looked for.
+void NodeReclaim::drop_all_garbage() {
+  GarbageBatch batch;
+  uint32_t tries;
+  {
+    LockGuard guard(lists_mutex_);
+    tries = standby_.size();
+  }
+  for (; tries != 0 && garbage().v != 0; --tries) {
+    const ClusterId c = pop_standby();
+    if (c == kNoCluster) break;
+    batch.clusters[batch.count++] = c;
+    if (batch.count == GarbageBatch::kClusters) finish_batch(batch);
+  }
+  finish_batch(batch);
+}
+
 void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   uint64_t budget = zone_->used().v >> sc.priority;
   if (budget < kClusterPages) budget = kClusterPages;
@@ -106,6 +129,7 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
     if (batch.count == GarbageBatch::kClusters || batch.pages >= GarbageBatch::kMostPages) finish_batch(batch);
   }
   finish_batch(batch);
+  if (sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   // After what was scanned, so that nobody sees more pages stolen than scanned.
   count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);

@@ -1,0 +1,65 @@
+// What becomes of standby pages that do not compress and find no room in a file (the part of NodeReclaim that sees to
+// them). They go back to their addresses: in Standby they would take the place of pages that do compress, until nothing
+// is unmapped any more. There they stay for a while, so that finding out that there is no memory takes one look at each
+// page, and not one in each of kswapd's rounds.
+#include <bit>
+
+#include "os/proc.h"
+#include "os/uffd.h"
+#include "os/vm.h"
+#include "reclaim/node.h"
+
+namespace weir {
+namespace {
+
+// Trying again takes 3 us a page (unmap, compress, map), for 8 GiB six seconds of kswapd's. What a program keeps in its
+// pages rarely becomes compressible sooner.
+constexpr uint64_t kRetryMs = 10000;
+
+}  // namespace
+
+// Those of these pages that were rejected lately.
+uint64_t NodeReclaim::rejected_lately(ClusterId c, uint64_t pages) const {
+  const ClusterMore& more = map_.more(c);
+  const uint64_t rejected = more.rejected.load(std::memory_order_relaxed) & pages;
+  if (rejected == 0) return 0;
+  return os::now_ms() - more.rejected_ms.load(std::memory_order_relaxed) < kRetryMs ? rejected : 0;
+}
+
+void NodeReclaim::forget_rejected(ClusterId c, uint64_t pages) {
+  std::atomic<uint64_t>& rejected = map_.more(c).rejected;
+  if ((rejected.load(std::memory_order_relaxed) & pages) != 0) rejected.fetch_and(~pages, std::memory_order_relaxed);
+}
+
+// Moves claimed standby pages to their addresses, so that none is there twice at a time when memory is short. Returns
+// those that were: a page of a mapping that the program divided may not be.
+uint64_t NodeReclaim::move_back(ClusterId c, uint64_t pages) {
+  uint64_t back = 0;
+  for (uint64_t left = pages; left != 0; left &= left - 1) {
+    const Pfn pfn = c * kClusterPages + static_cast<unsigned>(std::countr_zero(left));
+    char* const from = staging_address(pfn);
+    int error = 0;
+    if (shards_->move) {
+      if (os::uffd_move(uffd_of(c), zone_->address(pfn), from, kPageSize, error) == kPageSize) back |= page_bit(pfn);
+    } else if (os::uffd_copy(uffd_of(c), zone_->address(pfn), from, kPageSize, false, error) == kPageSize) {
+      static_cast<void>(os::vm_purge(from, kPageSize));
+      back |= page_bit(pfn);
+    }
+  }
+  return back;
+}
+
+// Of a cluster that the caller owns.
+void NodeReclaim::return_rejected(ClusterId c) {
+  Cluster& cluster = map_[c];
+  ClusterMore& more = map_.more(c);
+  const uint64_t mine = claim(c, more.rejected.load(std::memory_order_relaxed) & cluster.standby.load());
+  const uint64_t back = move_back(c, mine & cluster.standby.load());
+  end_standby(c, back);
+  more.rejected.fetch_or(back, std::memory_order_relaxed);
+  more.rejected_ms.store(os::now_ms(), std::memory_order_relaxed);
+  release(c, mine);
+  count(counters_->pgrotated, static_cast<uint64_t>(std::popcount(back)));
+}
+
+}  // namespace weir
