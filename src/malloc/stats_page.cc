@@ -150,7 +150,6 @@ void StatsPage::write_head() {
   p.heap_size = sizeof(weir_stats_heap);
   p.nr_heap_rows = WEIR_STATS_HEAPS;
   p.text_offset = static_cast<uint32_t>(text_offset(nr_nodes_));
-  write_texts(reinterpret_cast<char*>(page_) + text_offset(nr_nodes_));
   p.options_id = options_id();
   p.nr_options = kNrOptions;
   publish_options();
@@ -158,16 +157,24 @@ void StatsPage::write_head() {
   __atomic_store_n(&p.magic, WEIR_STATS_MAGIC, __ATOMIC_RELEASE);
 }
 
-// They never change.
-void StatsPage::write_texts(char* at) {
+// Adds those that are not there yet. What is shown never changes, but a process may join a pool. Its name's first byte
+// comes last: until then a reader sees the end of the list.
+void StatsPage::show_texts() {
+  char* const list = reinterpret_cast<char*>(page_) + text_offset(nr_nodes_);
   for (const OptionInfo& option : kOptionTable) {
     const Text* text = option_text(*options_, option.id);
     if (text == nullptr || text->empty()) continue;
-    for (const std::string_view each : {option.name, text->view()}) {
-      memcpy(at, each.data(), each.size());
-      at += each.size();
-      *at++ = '\0';
+    char* at = list;
+    bool is_shown = false;
+    while (*at != '\0' && !is_shown) {
+      is_shown = option.name == at;
+      at += strlen(at) + 1;
+      at += strlen(at) + 1;
     }
+    if (is_shown) continue;
+    memcpy(at + 1, option.name.data() + 1, option.name.size() - 1);
+    memcpy(at + option.name.size() + 1, text->view().data(), text->view().size());
+    __atomic_store_n(at, option.name[0], __ATOMIC_RELEASE);
   }
 }
 
@@ -175,6 +182,7 @@ void StatsPage::publish_options() {
   if (page_ == nullptr) return;
   for (const OptionInfo& option : kOptionTable)
     publish(page_->options[static_cast<size_t>(option.id)], option_value(*options_, option.id));
+  show_texts();
 }
 
 weir_stats_node* StatsPage::node(NodeId node) const {

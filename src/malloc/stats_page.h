@@ -44,7 +44,7 @@ class StatsPage {
 
  private:
   void write_head();
-  void write_texts(char* at);
+  void show_texts();
 
   weir_stats_page* page_ = nullptr;
   weir_control_box* box_ = nullptr;

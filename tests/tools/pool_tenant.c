@@ -1,13 +1,17 @@
 /* pool_tenant.c: a process with heaps that does what it is told by lines on its standard input, and answers each with
- * one line: what test_pool_oom.py makes its situations of. What it holds is noise, which does not compress. join POOL
- * becomes a member: "ok", or "error ERRNO" heap NAME ADJ POLICY   makes a heap; POLICY: fail, release, abort, stays
- * (release, but its owner does not agree) fill NAME KIB          puts so much in it ("-": in no heap): "ok", or "error
- * ERRNO" when less fits lose NAME              gives it all back grow NAME KIB          as fill, but stops when
- * somebody was chosen: "ok", "chosen" or "error ERRNO" check NAME             looks whether it holds what was put
- * there: "ok", "gone", or "wrong" hold                   "PAGES" in no heap, then "NAME:PAGES" of each heap victims
- * "FATE:IS_HEAP:NAME:PID:POINTS" of each that it was told of since the last time heard                  whether the
- * callback and the descriptor of WEIR_EVENT_OOM were told: "yes yes" verify                 every count of weir's
- * agrees: "ok" last                   what is left to do when SIGTERM comes: nothing; without this it ends at once
+ * one line: what test_pool_oom.py makes its situations of. What it holds is noise, which does not compress.
+ * - join POOL: becomes a member; "ok", or "error ERRNO"
+ * - heap NAME ADJ POLICY: makes a heap; POLICY: fail, release, abort, stays (release, but its owner does not agree)
+ * - fill NAME KIB: puts so much in it ("-": in no heap); "ok", or "error ERRNO" when less fits
+ * - lose NAME: gives it all back
+ * - grow NAME KIB: as fill, but stops when somebody was chosen; "ok", "chosen" or "error ERRNO"
+ * - check NAME: whether it holds what was put there; "ok", "gone", or "wrong"
+ * - hold: "PAGES" in no heap, then "NAME:PAGES" of each heap
+ * - victims: "FATE:IS_HEAP:NAME:PID:POINTS" of each that it was told of since the last time
+ * - heard: whether the callback and the descriptor of WEIR_EVENT_OOM were told; "yes yes"
+ * - verify: every count of weir's agrees; "ok"
+ * - setting NAME: what the page of statistics says of a setting that is a text
+ * - last: what is left to do when SIGTERM comes: nothing; without this it ends at once
  */
 #include <errno.h>
 #include <poll.h>
@@ -167,6 +171,17 @@ static void tell_heard(void) {
   printf("%s %s\n", atomic_load(&called) ? "yes" : "no", readable ? "yes" : "no");
 }
 
+/* What the page of statistics says of a setting that is a text. */
+static const char* text_of(const char* name) {
+  const struct weir_stats_page* page = weir_stats();
+  for (const char* at = (const char*)page + page->text_offset; *at != '\0';) {
+    const char* value = at + strlen(at) + 1;
+    if (strcmp(at, name) == 0) return value;
+    at = value + strlen(value) + 1;
+  }
+  return "";
+}
+
 static void listen_to_events(void) {
   const struct weir_event_filter filter = {sizeof filter, WEIR_EVENT_OOM, 0, 500000};
   events = weir_events_open(&filter);
@@ -186,6 +201,7 @@ static void obey(char* line) {
   if (strcmp(word[0], "victims") == 0) tell_victims();
   if (strcmp(word[0], "heard") == 0) tell_heard();
   if (strcmp(word[0], "verify") == 0) printf("%s\n", weir_debug_verify() ? "ok" : "wrong");
+  if (strcmp(word[0], "setting") == 0) printf("%s\n", text_of(word[1]));
   if (strcmp(word[0], "last") == 0) {
     signal(SIGTERM, SIG_IGN);
     printf("ok\n");

@@ -338,8 +338,10 @@ def joined_late(world):
     check(a.ask(f"join {world.pool}/x") == "error 22", "a bad name is one", a)
     a.expect("ok", f"join {world.pool}")
     check(a.ask(f"join {world.pool}") == "error 17", "it can join twice", a)
+    check(a.ask("setting pool") == world.pool, "it does not say so", a)
     answer, report, held = grow_until_chosen(a, "-", [a, b])
     check(answer == "chosen" and check_report(report, [a, b], a, held)[5] == "cache", "the wrong one", a)
+    check(f",oom_memcg={world.pool}," in a.report(), "its report does not name the pool", a)
     lone = Member(world, pool=None, limit="0")
     check(lone.ask(f"join {world.pool}") == "error 6", "a process without a limit can join", lone)
 
