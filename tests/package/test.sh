@@ -44,6 +44,13 @@ output=$(WEIR_CONF=limit=32M,swap=none "$room/build/tenants" 2>"$room/errors") |
 grep -q '^Out of memory: Emptied heap 3 (tenant 2) ' "$room/errors" || fail "tenants: no report of the victim"
 echo "CMake, tenants under a limit: $(echo "$output" | sed -n 3p)"
 
+# The cache of the one goes for the work of the other. (Where pages cannot be swapped there are no pools for children.)
+output=$(WEIR_CONF=limit=48M,swap=none "$room/build/shared_budget" 2>"$room/errors") ||
+  grep -q 'pages cannot be swapped here' "$room/errors" ||
+  { cat "$room/errors" >&2; fail "shared_budget ended with status $?: $output"; }
+echo "CMake, shared_budget: $(echo "$output" | sed 's/ process [0-9]*//' | head -n 1)"
+"$prefix/bin/weir" pool rm shared-budget >/dev/null || fail "weir pool rm ended with status $?"
+
 command -v pkg-config >/dev/null || { echo "pkg-config is not installed: its part is left out"; exit 0; }
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name weir.pc)")
 export PKG_CONFIG_PATH LD_LIBRARY_PATH=$libraries
