@@ -5,6 +5,7 @@
 
 #include "base/print.h"
 #include "malloc/callbacks.h"
+#include "malloc/follow_cgroup.h"
 #include "malloc/process.h"
 #include "os/eventfd.h"
 #include "os/file.h"
@@ -40,6 +41,11 @@ bool read_filter(const weir_event_filter* given, Events::Filter& filter) {
 
 Reclaimer* find_reclaimer() {
   return process_start() ? process_allocator().reclaimer() : nullptr;
+}
+
+// What somebody is to be told from here on.
+void begin_to_listen(const Events::Filter& filter) {
+  if ((filter.events & WEIR_EVENT_CGROUP) != 0 && find_reclaimer() != nullptr) follow_cgroup_from_now();
 }
 
 }  // namespace
@@ -82,6 +88,7 @@ int weir_unregister_shrinker(const weir_shrinker* shrinker) {
 int weir_events_open(const weir_event_filter* given) {
   Events::Filter filter;
   if (!read_filter(given, filter)) return fail(EINVAL);
+  begin_to_listen(filter);
   const int fd = os::open_eventfd();
   if (fd < 0) return fail(-fd);
   if (process_events().add_descriptor(filter, fd) != Events::Added::kAdded) {
@@ -113,6 +120,7 @@ int weir_events_close(int fd) {
 int weir_on_event(const weir_event_filter* given, void (*callback)(uint32_t events, void* arg), void* arg) {
   Events::Filter filter;
   if (callback == nullptr || !read_filter(given, filter)) return fail(EINVAL);
+  begin_to_listen(filter);
   switch (process_events().add_callback(filter, callback, arg)) {
     case Events::Added::kExists:
       return fail(EEXIST);

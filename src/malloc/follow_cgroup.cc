@@ -67,4 +67,13 @@ void follow_cgroup() {
   process_settings_mutex().unlock();
 }
 
+void follow_cgroup_from_now() {
+  LockGuard guard(process_settings_mutex());
+  // Where somebody listens, or the limit is the group's, the last look is a second old at most.
+  const Reclaimer* reclaimer = process_allocator().reclaimer();
+  if (has_last && (process_events().has_listeners(WEIR_EVENT_CGROUP) || reclaimer->follows_cgroup())) return;
+  last = os::cgroup_state();
+  has_last = true;
+}
+
 }  // namespace weir

@@ -11,4 +11,8 @@ namespace weir {
 // (memory.events, memory.failcnt): then weir's part is made smaller than the limit.
 void follow_cgroup();
 
+// Somebody wants to hear of a group's lack of memory: what happens from here on counts. By a thread of the program,
+// with no lock held.
+void follow_cgroup_from_now();
+
 }  // namespace weir

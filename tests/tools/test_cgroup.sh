@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A limit that is the cgroup's: what weir shows is the group's, and follows it up and down while the program runs; where
-# others fill the group, weir leaves room to them before the kernel has to kill somebody.
+# others fill the group, weir leaves room to them before the kernel has to kill somebody; and who listens hears of that.
 # usage: test_cgroup.sh WEIR LIBRARY HOLDER; status 77: no group can be made here
 set -u
 here=$(dirname "$0")
@@ -66,4 +66,11 @@ becomes "it leaves room to one without weir" leaves_room
 holds "and nobody is killed" kill -0 "$first" "$second"
 kill -KILL "$second"
 becomes "and has all of it again" limit_is "$first" 256
+kill -KILL "$first"
+
+# -- who listens hears that the kernel killed somebody in the group
+start listener sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$weir" run --limit 64M -- "$here/cgroup_listener.py"
+sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$holder" 400 >"$room/killed" 2>&1
+holds "more than the group may have ends a program" test $? != 0
+becomes "and weir says so" grep -q heard "$room/listener"
 finish
