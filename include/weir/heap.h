@@ -65,8 +65,8 @@ enum weir_heap_oom {
   /* Its allocations that need pages fail until it has given back an eighth of what it holds now. */
   WEIR_HEAP_OOM_FAIL = 0,
   /* It is emptied. Its handle is stale for everything but weir_heap_destroy, which must still be called: until then no
-   * address of it is used again, and touching one writes a line to stderr and raises SIGBUS (where pages cannot be
-   * swapped: SIGSEGV, without the line). Objects may still be freed. */
+   * address of it is used again, and touching one writes a line to stderr and raises SIGBUS (before Linux 6.6 SIGSEGV;
+   * where pages cannot be swapped, too, without the line). Objects may still be freed. */
   WEIR_HEAP_OOM_RELEASE = 1,
   WEIR_HEAP_OOM_ABORT = 2, /* the process is aborted */
 };

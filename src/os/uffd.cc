@@ -18,6 +18,8 @@ struct MoveRequest {
 };
 constexpr unsigned long kIoctlMove = _IOWR(0xAA, 0x05, MoveRequest);
 constexpr uint64_t kFeatureMove = uint64_t{1} << 16;
+// linux/userfaultfd.h of Linux 6.6.
+constexpr uint64_t kFeaturePoison = uint64_t{1} << 14;
 constexpr uint64_t kMoveAllowHoles = uint64_t{1} << 1;
 // linux/userfaultfd.h of Linux 6.1.
 constexpr unsigned long kIoctlNew = _IO(0xAA, 0x00);
@@ -84,6 +86,8 @@ int shake_hands(int fd, uint64_t offered, UffdFeatures& features) {
   }
   features.move = (wanted & kFeatureMove) != 0;
   features.write_protect = (wanted & UFFD_FEATURE_PAGEFAULT_FLAG_WP) != 0;
+  // It need not be asked for.
+  features.poison = (offered & kFeaturePoison) != 0;
   features.thread_id = (wanted & UFFD_FEATURE_THREAD_ID) != 0;
   return fd;
 }

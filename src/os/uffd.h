@@ -12,6 +12,7 @@ namespace weir::os {
 struct UffdFeatures {
   bool move = false;           // UFFDIO_MOVE, Linux 6.8
   bool write_protect = false;  // of anonymous memory, Linux 5.7
+  bool poison = false;         // Linux 6.6
   bool thread_id = false;      // faults name their thread, Linux 4.14
 };
 

@@ -88,7 +88,8 @@ void Reclaimer::report_retired_page(const NodeReclaim& node, Pfn pfn) {
   Line line;
   line.text("weir: ").pointer(node.zone().address(pfn)).text(" belonged to heap ");
   line.text(owner != nullptr ? owners->name(owners->self, owner->index()) : "?");
-  line.text(", which was emptied when memory ran out; touching it raises SIGBUS\n");
+  line.text(", which was emptied when memory ran out; touching it raises ");
+  line.text(shards_.signal_of_lost()).text("\n");
   const int fd = os::copy_descriptor_of_program(2);
   if (fd < 0) return;
   line.write_to(fd);

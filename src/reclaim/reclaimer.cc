@@ -180,6 +180,7 @@ int Reclaimer::open_shards() {
     if (fd < 0) return shards_.count == 0 ? fd : 0;
     shards_.move = features.move && options_->swap_without_move != kNeverMove;
     shards_.write_protect = features.write_protect;
+    shards_.poison = features.poison;
     if (!shards_.move && !(options_->swap_without_move != 0 && features.write_protect)) {
       os::close_descriptor(fd);
       return -EOPNOTSUPP;
@@ -526,7 +527,8 @@ void Reclaimer::lift_limit() {
 void Reclaimer::report_lost_page(const void* address) {
   Line line;
   line.text("weir: the page at ").pointer(address);
-  line.text(" could not be read back from swap; it is lost, and touching it raises SIGBUS\n");
+  line.text(" could not be read back from swap; it is lost, and touching it raises ");
+  line.text(shards_.signal_of_lost()).text("\n");
   // The program's standard error is in the program's descriptor table.
   const int fd = os::copy_descriptor_of_program(2);
   if (fd < 0) return;

@@ -26,6 +26,10 @@ struct Shards {
   // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.
   bool write_protect = false;
 
+  // A page can be poisoned: a touch of it raises SIGBUS. Otherwise it is made inaccessible, which is SIGSEGV.
+  bool poison = true;
+  const char* signal_of_lost() const { return poison ? "SIGBUS" : "SIGSEGV"; }
+
   // Asks a thread of weir's own to wake all who wait for a page; they look again.
   std::atomic<bool> wake_wanted{false};
   void ask_for_wake() { wake_wanted.store(true); }

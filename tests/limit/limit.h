@@ -9,6 +9,7 @@
 #define WEIR_TESTS_LIMIT_LIMIT_H_
 
 #include <sys/mman.h>
+#include <sys/utsname.h>
 
 #include "../contract/contract.h"
 
@@ -33,6 +34,17 @@ __attribute__((unused)) static size_t memory_limit(void) {
   const char* conf = getenv("WEIR_CONF");
   const char* limit = conf != NULL && allocator_is_weir() ? strstr(conf, "limit=") : NULL;
   return limit != NULL ? strtoul(limit + 6, NULL, 10) * MIB : 0;
+}
+
+/* What a touch of a page raises that is lost, or was taken away: before Linux 6.6 pages cannot be poisoned. */
+__attribute__((unused)) static int lost_signal(void) {
+  struct utsname kernel;
+  int major = 0, minor = 0;
+  if (uname(&kernel) != 0 || sscanf(kernel.release, "%d.%d", &major, &minor) != 2) return SIGBUS;
+  return major * 100 + minor < 606 ? SIGSEGV : SIGBUS;
+}
+__attribute__((unused)) static const char* lost_signal_name(void) {
+  return lost_signal() == SIGBUS ? "SIGBUS" : "SIGSEGV";
 }
 
 /* A page of a block whose number has all of these bits is noise: every other one, and none where there is no file for
