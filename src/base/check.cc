@@ -9,7 +9,7 @@ void check_failed(std::string_view what, const char* file, int line) {
   Line text;
   text.text("weir: internal check failed: ").text(what).text(" (").text(file).text(":");
   text.dec(static_cast<unsigned>(line)).text(")\n");
-  text.write_to(2);
+  port::write_error(text.view().data(), text.view().size());
   port::abort_process();
 }
 

@@ -15,6 +15,8 @@ void futex_wait(std::atomic<uint32_t>& word, uint32_t expected);
 void futex_wake(std::atomic<uint32_t>& word, int count);
 // Writes all bytes to `fd` as far as it takes them; errors are dropped, errno is kept.
 void write_all(int fd, const char* data, size_t size);
+// The same to the program's standard error, also from weir's own threads, which have descriptors of their own.
+void write_error(const char* data, size_t size);
 // Ends the process with SIGABRT.
 [[noreturn]] void abort_process();
 

@@ -14,6 +14,8 @@
 #include <cstring>
 
 #include "base/port.h"
+#include "os/file.h"
+#include "os/service_thread.h"
 #include "os/syscall.h"
 
 namespace weir::port {
@@ -34,6 +36,13 @@ void write_all(int fd, const char* data, size_t size) {
     data += written;
     size -= static_cast<size_t>(written);
   }
+}
+
+void write_error(const char* data, size_t size) {
+  // (Not before Linux 5.6.)
+  const int copy = os::copy_descriptor_of_program(2);
+  write_all(copy >= 0 ? copy : 2, data, size);
+  if (copy >= 0) os::close_descriptor(copy);
 }
 
 void abort_process() {

@@ -167,6 +167,19 @@ TEST(ServiceThread, ClosesAllButSome) {
   for (const int fd : {kept, gone, behind}) EXPECT_EQ(close(fd), 0);
 }
 
+// What weir's threads have to say when a check fails, they say to the program's standard error, which they do not have.
+TEST(ServiceThread, WritesToTheStandardErrorOfTheProgram) {
+  testing::internal::CaptureStderr();
+  Service service(FileTable::kOwn);
+  service.call([](long) {
+    close_all_descriptors_but(nullptr, 0);
+    port::write_error("heard\n", 6);
+    return long{0};
+  });
+  service.end();
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "heard\n");
+}
+
 TEST(ServiceThread, KeepsNeighboursAndTheFirst) {
   static int fds[3];
   fds[0] = 0;
