@@ -489,16 +489,20 @@ void Reclaimer::list_present(NodeReclaim& node, ClusterId c, Workbench& bench) {
 }
 
 void Reclaimer::drop(NodeReclaim& node, const SwapEntry* entries, unsigned count, Workbench& bench) {
-  if (forking_.load() && bench.nr_late_drops + count <= kClusterPages) {
+  const unsigned late = bench.nr_late_drops.load();
+  if (forking_.load() && late + count <= kClusterPages) {
     for (unsigned i = 0; i < count; ++i) {
-      bench.late_drop_node[bench.nr_late_drops] = &node;
-      bench.late_drops[bench.nr_late_drops++] = entries[i];
+      bench.late_drop_node[late + i] = &node;
+      bench.late_drops[late + i] = entries[i];
     }
+    bench.nr_late_drops.store(late + count);
     return;
   }
   node.drop(entries, count);
-  for (unsigned i = 0; i < bench.nr_late_drops; ++i) bench.late_drop_node[i]->drop(&bench.late_drops[i], 1);
-  bench.nr_late_drops = 0;
+  for (unsigned i = late; i != 0; --i) {
+    bench.nr_late_drops.store(i - 1);
+    bench.late_drop_node[i - 1]->drop(&bench.late_drops[i - 1], 1);
+  }
   for (unsigned i = 0; i < bench.nr_late_lists; ++i) bench.late_list_node[i]->list_present(bench.late_lists[i]);
   bench.nr_late_lists = 0;
 }

@@ -85,7 +85,10 @@ struct Workbench {
   NodeReclaim* late_drop_node[kClusterPages];
   ClusterId late_lists[kClusterPages];
   NodeReclaim* late_list_node[kClusterPages];
-  unsigned nr_late_drops = 0, nr_late_lists = 0;
+  // Handlers go on while the process forks, and the child sees what they wrote up to some moment: one is in the list
+  // before it is counted, and counted no more before it is dropped, so that nothing is dropped there a second time.
+  std::atomic<unsigned> nr_late_drops{0};
+  unsigned nr_late_lists = 0;
 
   [[nodiscard]] bool init(Codec codec);
   char* buffer_of(const Read& read) { return read_pages + (&read - reads) * (kReadPages * kPageSize); }
