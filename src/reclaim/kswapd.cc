@@ -376,11 +376,9 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
     const uint32_t fruitless = kswapd.fruitless.load();
     const bool hopeless = fruitless >= kMostFruitless;
     if (enough || (hopeless && drained)) break;
-    const bool first = !drained;
     if (fruitless != 0) try_everything(kswapd, drained);
     // What this gave back may have been in Standby, where only kswapd gets at it: one more round.
-    if (hopeless && first) kswapd.fruitless.store(kMostFruitless - 1);
-    if (hopeless && !first) continue;
+    if (hopeless) kswapd.fruitless.store(kMostFruitless - 1);
     wake(kswapd);
     os::futex_wait_ms(kswapd.progress, word, kWaitMs);
   }

@@ -271,6 +271,7 @@ class NodeReclaim {
 
   // rejected.cc
   uint64_t move_back(ClusterId c, uint64_t pages);
+  uint64_t copy_back(ClusterId c, uint64_t pages);
   uint64_t rejected_lately(ClusterId c, uint64_t pages) const;
   void forget_rejected(ClusterId c, uint64_t pages);
   void return_rejected(ClusterId c);

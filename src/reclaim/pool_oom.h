@@ -86,7 +86,7 @@ class PoolDecision {
   State state() const { return state_; }
   const weir_pool& pool() const { return *pool_; }
   // Whether so many pages are there after all, now that nobody keeps any ahead of need.
-  bool has_room(Pages count);
+  [[nodiscard]] bool has_room(Pages count);
   // The entries of live members but this one.
   bool is_other(unsigned member) const;
   // Its rows, when it answered the call; else null.

@@ -6,14 +6,13 @@
 
 #include "os/proc.h"
 #include "os/uffd.h"
-#include "os/vm.h"
 #include "reclaim/node.h"
 
 namespace weir {
 namespace {
 
-// Trying again takes 3 us a page (unmap, compress, map), for 8 GiB six seconds of kswapd's. What a program keeps in its
-// pages rarely becomes compressible sooner.
+// Trying again takes 3 us a page (measured: unmap, compress, map), for 8 GiB six seconds of kswapd. What a program
+// keeps in its pages rarely becomes compressible sooner.
 constexpr uint64_t kRetryMs = 10000;
 
 }  // namespace
@@ -32,19 +31,27 @@ void NodeReclaim::forget_rejected(ClusterId c, uint64_t pages) {
 }
 
 // Moves claimed standby pages to their addresses, so that none is there twice at a time when memory is short. Returns
-// those that were: a page of a mapping that the program divided may not be.
+// those that were.
 uint64_t NodeReclaim::move_back(ClusterId c, uint64_t pages) {
+  uint64_t back = 0;
+  for (uint64_t left = shards_->move ? pages : 0; left != 0; left &= left - 1) {
+    const Pfn pfn = c * kClusterPages + static_cast<unsigned>(std::countr_zero(left));
+    int error = 0;
+    if (os::uffd_move(uffd_of(c), zone_->address(pfn), staging_address(pfn), kPageSize, error) == kPageSize)
+      back |= page_bit(pfn);
+  }
+  return back;
+}
+
+// Where the kernel cannot move pages, or a child of a fork shares them. Returns those that were copied: a page of a
+// mapping that the program divided may not be.
+uint64_t NodeReclaim::copy_back(ClusterId c, uint64_t pages) {
   uint64_t back = 0;
   for (uint64_t left = pages; left != 0; left &= left - 1) {
     const Pfn pfn = c * kClusterPages + static_cast<unsigned>(std::countr_zero(left));
-    char* const from = staging_address(pfn);
     int error = 0;
-    if (shards_->move) {
-      if (os::uffd_move(uffd_of(c), zone_->address(pfn), from, kPageSize, error) == kPageSize) back |= page_bit(pfn);
-    } else if (os::uffd_copy(uffd_of(c), zone_->address(pfn), from, kPageSize, false, error) == kPageSize) {
-      static_cast<void>(os::vm_purge(from, kPageSize));
+    if (os::uffd_copy(uffd_of(c), zone_->address(pfn), staging_address(pfn), kPageSize, false, error) == kPageSize)
       back |= page_bit(pfn);
-    }
   }
   return back;
 }
@@ -54,11 +61,14 @@ void NodeReclaim::return_rejected(ClusterId c) {
   Cluster& cluster = map_[c];
   ClusterMore& more = map_.more(c);
   const uint64_t mine = claim(c, more.rejected.load(std::memory_order_relaxed) & cluster.standby.load());
-  const uint64_t back = move_back(c, mine & cluster.standby.load());
-  end_standby(c, back);
+  const uint64_t pages = mine & cluster.standby.load();
+  const uint64_t moved = move_back(c, pages), copied = copy_back(c, pages & ~moved), back = moved | copied;
+  end_standby(c, moved);
+  leave_standby(c, copied);
   more.rejected.fetch_or(back, std::memory_order_relaxed);
   more.rejected_ms.store(os::now_ms(), std::memory_order_relaxed);
   release(c, mine);
+  if (copied != 0) drop_garbage(&c, 1);
   count(counters_->pgrotated, static_cast<uint64_t>(std::popcount(back)));
 }
 

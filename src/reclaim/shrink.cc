@@ -80,7 +80,8 @@ Pages NodeReclaim::garbage() const {
   return outside > pool ? outside - pool : Pages(0);
 }
 
-// As a rule it goes together with what is written out of the same cluster. Where nothing is, it is looked for.
+// As a rule it goes together with what is written out of the same cluster. Where the last round wrote nothing, it is
+// looked for in all of Standby.
 void NodeReclaim::drop_all_garbage() {
   GarbageBatch batch;
   uint32_t tries;
@@ -129,7 +130,7 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
     if (batch.count == GarbageBatch::kClusters || batch.pages >= GarbageBatch::kMostPages) finish_batch(batch);
   }
   finish_batch(batch);
-  if (sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
+  if (sc.priority <= 1 && sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   // After what was scanned, so that nobody sees more pages stolen than scanned.
   count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "support/page_content.h"
@@ -156,6 +158,35 @@ TEST_F(ReclaimerTest, WhatDidNotCompressMayBeReplacedByWhatDoes) {
   release();
   for (size_t i = 0; i < kLimit * 2 / kBlock; ++i) ASSERT_TRUE(allocate(kBlock, Content::kCompressible)) << i;
   expect_content();
+  expect_whole();
+  expect_nothing_left();
+}
+
+// A child of a fork goes on with the lists as they were at any moment of the parent's handlers: one that is being
+// dropped must not be counted any more, or the child would drop it again.
+TEST_F(ReclaimerTest, WhatIsDroppedLateIsCountedNoMoreBeforeItIsDropped) {
+  constexpr unsigned kDrops = 3;
+  ASSERT_TRUE(allocate(size_t{4} << 20, Content::kCompressible));
+  NodeReclaim& node = a_.node();
+  ASSERT_TRUE(squeeze(a_, Pages(1), [&] { return node.swapped_pages() >= 512; }));
+  const auto bench = std::make_unique<Workbench>();
+  unsigned found = 0;
+  for (Pfn pfn = node.zone().pfn_of(blocks_[0].p); found < kDrops; ++pfn) {
+    const ClusterId c = cluster_of(pfn);
+    if ((node.cluster(c).swapped.load() & page_bit(pfn)) == 0) continue;
+    ASSERT_NE(node.claim(c, page_bit(pfn)), 0u);
+    bench->late_drop_node[found] = &node;
+    bench->late_drops[found++] = node.entry(pfn);
+    node.leave_swap(c, page_bit(pfn), 0);
+    node.release(c, page_bit(pfn));
+  }
+  bench->nr_late_drops.store(kDrops);
+  node.lock_for_fork();
+  std::thread handler([&] { a_.reclaimer().drop(node, nullptr, 0, *bench); });
+  EXPECT_TRUE(wait_until([&] { return bench->nr_late_drops.load() == kDrops - 1; })) << "it waits for the first one";
+  node.unlock_for_fork();
+  handler.join();
+  EXPECT_EQ(bench->nr_late_drops.load(), 0u);
   expect_whole();
   expect_nothing_left();
 }

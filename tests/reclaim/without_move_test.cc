@@ -59,6 +59,22 @@ TEST_F(WithoutMove, WhatMustNotBeTouchedKeepsItsContent) {
   expect_whole();
 }
 
+// It is copied back to where it was, and what compresses leaves.
+TEST_F(WithoutMove, WhatDoesNotCompressIsInNobodysWay) {
+  constexpr size_t kSmall = size_t{20} << 10;
+  const auto small_seed = [](unsigned i) {
+    return content_seed(uint64_t{i + 1} << 30, i % 8 == 0 ? Content::kRandom : Content::kCompressible);
+  };
+  std::vector<char*> small;
+  for (unsigned i = 0; i < 2 * kLimit / kSmall; ++i) {
+    small.push_back(static_cast<char*>(a_->malloc(nullptr, kSmall)));
+    ASSERT_NE(small.back(), nullptr) << i;
+    write_content(small.back(), kSmall, small_seed(i));
+  }
+  for (unsigned i = 0; i < small.size(); ++i) ASSERT_TRUE(check_content_at(small[i], 0, kSmall, small_seed(i))) << i;
+  expect_whole();
+}
+
 TEST_F(WithoutMove, MemoryThatTheProgramDropsHoldsNobodyUp) {
   std::atomic<bool> stop{false};
   std::thread dropper([&] {
