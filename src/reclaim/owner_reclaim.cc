@@ -9,8 +9,6 @@
 namespace weir {
 namespace {
 
-// As in the kernel (SWAP_CLUSTER_MAX).
-constexpr uint64_t kDirectPages = 32;
 // Of the faults within an owner whose pages cannot be reclaimed, one in so many looks whether that has changed.
 constexpr uint32_t kHopelessTries = 16;
 

@@ -216,6 +216,10 @@ class Reclaimer {
 
  private:
   static constexpr unsigned kMostHandlers = Shards::kMost;
+  // Rounds in a row without progress after which there is no memory (kernel: MAX_RECLAIM_RETRIES).
+  static constexpr uint32_t kMostFruitless = 16;
+  // Pages that are reclaimed for one thread at a time (kernel: SWAP_CLUSTER_MAX).
+  static constexpr uint64_t kDirectPages = 32;
   struct Handler {
     Reclaimer* reclaimer = nullptr;
     unsigned shard = 0;

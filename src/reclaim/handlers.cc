@@ -1,0 +1,170 @@
+// What the fault handlers do, each on a userfaultfd of its own: they read faults, go where the thread that waits is,
+// and have them resolved (mm/handle_fault.h); and what they do for that on the way.
+#include <errno.h>
+
+#include "os/file.h"
+#include "os/proc.h"
+#include "os/uffd.h"
+#include "reclaim/reclaimer.h"
+#include "weir/events.h"
+
+namespace weir {
+namespace {
+
+// Of the faults that come when nothing can be freed, one in so many looks whether that has changed.
+constexpr uint32_t kHopelessTries = 8;
+
+// After so many faults in a row of one thread, it is taken to be the only one.
+constexpr unsigned kAloneFaults = 8;
+
+Touch touch_of(const os::UffdFault& fault) {
+  return fault.write_protected ? Touch::kProtected : fault.write ? Touch::kWrite : Touch::kRead;
+}
+
+}  // namespace
+
+NodeReclaim* Reclaimer::node_of(const void* address, Pfn& pfn) {
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    Zone& zone = nodes_[i]->zone();
+    const size_t offset = static_cast<size_t>(static_cast<const char*>(address) - zone.arena().memory());
+    if (offset >= bytes_of(zone.accessible_estimate())) continue;
+    pfn = zone.pfn_of(address);
+    return nodes_[i];
+  }
+  return nullptr;
+}
+
+// A thread whose stack the program allocated has its rseq area in the heap: a handler that reads it would wait for
+// itself.
+void Reclaimer::add_thread() {
+  Pfn pfn = 0;
+  if (node_of(const_cast<const uint32_t*>(os::cpu_word()), pfn) == nullptr) cpus_.add();
+}
+
+// A handler on the faulting thread's processor is switched to at once; one elsewhere must be woken by an interrupt.
+void Reclaimer::follow(Handler& handler, uint32_t thread) {
+  const int cpu = cpus_.cpu_of(thread);
+  if (cpu < 0 || cpu == handler.cpu) return;
+  if (os::run_on_cpu(static_cast<unsigned>(cpu))) handler.cpu = cpu;
+}
+
+void Reclaimer::wait_for_fault_or_read(Handler& handler) {
+  int fds[SwapFiles::kMost + 1] = {shards_.fds[handler.shard]};
+  unsigned count = 1;
+  for (const SwapQueue& queue : handler.bench.queues)
+    if (queue.is_open() && queue.pending() != 0) fds[count++] = queue.fd();
+  os::wait_readable(fds, count);
+}
+
+void Reclaimer::begin_work(Handler& handler) {
+  for (;;) {
+    handler.at_work.store(true);
+    if (!still_.load()) return;
+    handler.at_work.store(false);
+    while (still_.load()) os::yield();
+  }
+}
+
+void Reclaimer::note_thread(Handler& handler, uint32_t thread) {
+  handler.in_a_row = thread == handler.last_thread && thread != 0 ? handler.in_a_row + 1 : 0;
+  handler.last_thread = thread;
+  handler.bench.alone = handler.in_a_row >= kAloneFaults;
+}
+
+void Reclaimer::run_handler(Handler& handler) {
+  constexpr unsigned kMost = 16;
+  os::UffdFault faults[kMost];
+  const int uffd = shards_.fds[handler.shard];
+  bool waits = true;
+  for (;;) {
+    // While reads are under way, the handler waits for those, too, and must not block on one of the two.
+    if (const bool reading = handler.bench.nr_reads.load(std::memory_order_relaxed) != 0; reading == waits) {
+      os::set_nonblocking(uffd, reading);
+      waits = !reading;
+    }
+    const int got = os::uffd_read(uffd, faults, kMost);
+    if (got == -EAGAIN) {
+      wait_for_fault_or_read(handler);
+      story_.finish_reads(*this, handler.bench);
+      continue;
+    }
+    if (got == -EINTR) continue;
+    if (got < 0) return;
+    begin_work(handler);
+    for (int i = 0; i < got; ++i) {
+      Pfn pfn = 0;
+      NodeReclaim* node = node_of(faults[i].address, pfn);
+      if (node == nullptr) continue;
+      if (i == 0) follow(handler, faults[i].thread);
+      note_thread(handler, faults[i].thread);
+      story_.handle_fault(*this, *node, pfn, touch_of(faults[i]), handler.bench);
+    }
+    story_.finish_reads(*this, handler.bench);
+    handler.at_work.store(false, std::memory_order_release);
+  }
+}
+
+// -- on the way to a page ---------------------------------------------------------------------------------------------
+
+void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
+  Zone& zone = node.zone();
+  const Pages free = zone.free_budget();
+  const Watermarks marks = zone.watermarks();
+  if (free < marks.low + count) wake_kswapd(zone.node());
+  const bool starved = free.v < marks.min.v / 2 + count.v;
+  if (!starved && zone.total() + count <= zone.managed()) return;
+  if (!enter_eviction()) return;
+  purge_surplus(node);
+  // When nothing can be freed any more, a fault must be resolved all the same: the limit is exceeded rather than the
+  // program stopped, and looking at everything again for each fault would stop it too.
+  std::atomic<uint32_t>& failures = kswapds_[zone.node().v]->direct_failures;
+  const uint32_t failed = failures.load(std::memory_order_relaxed);
+  const bool hopeless = failed >= kMostFruitless && failed % kHopelessTries != 0;
+  if (hopeless) failures.fetch_add(1, std::memory_order_relaxed);
+  if (starved && !hopeless) {
+    weir::count(counters_.allocstall);
+    if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
+    const Stall stall(*this, bench);
+    const uint64_t start = os::now_ns();
+    ScanControl sc;
+    sc.to_reclaim = count + Pages(kDirectPages);
+    sc.kswapd = false;
+    sc.urgent = true;
+    for (sc.priority = Shrinkers::kFirstPriority; sc.priority > 0 && sc.reclaimed < sc.to_reclaim; --sc.priority)
+      node.shrink(sc, bench);
+    failures.store(sc.reclaimed.v != 0 ? 0 : failed + 1, std::memory_order_relaxed);
+    note_stall((os::now_ns() - start) / 1000);
+  }
+  leave_eviction();
+}
+
+void Reclaimer::list_present(NodeReclaim& node, ClusterId c, Workbench& bench) {
+  if (!forking_.load() || bench.nr_late_lists == kClusterPages) {
+    node.list_present(c);
+    return;
+  }
+  bench.late_lists[bench.nr_late_lists] = c;
+  bench.late_list_node[bench.nr_late_lists++] = &node;
+}
+
+void Reclaimer::drop(NodeReclaim& node, const SwapEntry* entries, unsigned count, Workbench& bench) {
+  const unsigned late = bench.nr_late_drops.load();
+  if (forking_.load() && late + count <= kClusterPages) {
+    for (unsigned i = 0; i < count; ++i) {
+      bench.late_drop_node[late + i] = &node;
+      bench.late_drops[late + i] = entries[i];
+    }
+    bench.nr_late_drops.store(late + count);
+    return;
+  }
+  node.drop(entries, count);
+  for (unsigned i = late; i != 0; --i) {
+    bench.nr_late_drops.store(i - 1);
+    bench.late_drop_node[i - 1]->drop(&bench.late_drops[i - 1], 1);
+  }
+  for (unsigned i = 0; i < bench.nr_late_lists; ++i) bench.late_list_node[i]->list_present(bench.late_lists[i]);
+  bench.nr_late_lists = 0;
+}
+
+}  // namespace weir
