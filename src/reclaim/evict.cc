@@ -102,6 +102,8 @@ uint64_t NodeReclaim::read_out(ClusterId c, uint64_t pages) {
 // that stay, because they are locked or cannot be read, and adds to `out` those that are in staging.
 uint64_t NodeReclaim::copy_run_out(ClusterId c, BitRun run, uint64_t& out) {
   const Pfn base = c * kClusterPages;
+  // Asked before the look, as in move_out.
+  const bool system_swaps = os::vm_system_swaps();
   const uint64_t there = os::vm_resident_mask(zone_->address(base), kClusterPages) & run_mask(run);
   char* const from = zone_->address(base + run.first);
   const size_t bytes = (run.end - run.first) * kPageSize;
@@ -113,7 +115,7 @@ uint64_t NodeReclaim::copy_run_out(ClusterId c, BitRun run, uint64_t& out) {
     return stay;
   }
   // What the kernel swapped out by itself is there although it is not resident; whether, only reading it tells.
-  const uint64_t unclear = os::vm_system_swaps() ? zone_->resident_mask(c) & run_mask(run) & ~there : 0;
+  const uint64_t unclear = system_swaps ? zone_->resident_mask(c) & run_mask(run) & ~there : 0;
   const bool can_ask = shards_->memory >= 0;
   const uint64_t copied = read_out(c, can_ask ? there | unclear : there);
   uint64_t stay = (can_ask ? there : there | unclear) & ~copied;
@@ -137,9 +139,12 @@ uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
     stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run, there);
   if (shards_->move) {
+    // Asked before the look: when the system's swap is taken off in between, what was there without being resident is
+    // resident after it.
+    const bool system_swaps = os::vm_system_swaps();
     there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages & ~stay;
     const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
-    if (unclear != 0 && os::vm_system_swaps()) there |= find_swapped(c, unclear);
+    if (unclear != 0 && system_swaps) there |= find_swapped(c, unclear);
   }
   if (stay != 0) {
     // Tried again when their turn comes; until then they are as good as active.
