@@ -35,6 +35,19 @@ bool NodeReclaim::own(ClusterId c) {
   return !map_[c].owned.exchange(true, std::memory_order_acquire);
 }
 
+// After a move found something at a staging address that was empty before; true when the page is at its own address
+// now. Linux 6.18 was seen to move a page that it had swapped out by itself without counting it as moved, and to
+// stumble over it then; taken for a page that stayed, it would be lost. Moving it back tells: that is refused when
+// something is at the page's own address, before anything else is looked at.
+bool NodeReclaim::undo_uncounted_move(Pfn pfn) {
+  int error = 0;
+  const int uffd = uffd_of(cluster_of(pfn));
+  if (os::uffd_move(uffd, zone_->address(pfn), staging_address(pfn), kPageSize, error) == kPageSize) return true;
+  if (error != EEXIST) return false;
+  static_cast<void>(os::vm_purge(staging_address(pfn), kPageSize));
+  return true;
+}
+
 // Moves pages [first, end) of a cluster to staging; returns those that stay because they are pinned or cannot be
 // accessed. A page shared with a child of a fork must become the process's own first. Where the program divided the
 // mapping (mprotect), pages go one by one.
@@ -65,7 +78,7 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
         continue;
       }
     }
-    stay |= uint64_t{1} << first;
+    if (error != EEXIST || undo_uncounted_move(base + first)) stay |= uint64_t{1} << first;
     ++first;
   }
   return stay;

@@ -250,6 +250,7 @@ class NodeReclaim {
   uint64_t move_out(ClusterId c, uint64_t pages);
   uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
+  bool undo_uncounted_move(Pfn pfn);
   uint64_t read_out(ClusterId c, uint64_t pages);
   uint64_t copy_run_out(ClusterId c, BitRun run, uint64_t& out);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});

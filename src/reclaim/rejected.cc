@@ -2,6 +2,8 @@
 // them). They go back to their addresses: in Standby they would take the place of pages that do compress, until nothing
 // is unmapped any more. There they stay for a while, so that finding out that there is no memory takes one look at each
 // page, and not one in each of kswapd's rounds.
+#include <errno.h>
+
 #include <bit>
 
 #include "os/proc.h"
@@ -37,7 +39,10 @@ uint64_t NodeReclaim::move_back(ClusterId c, uint64_t pages) {
   for (uint64_t left = shards_->move ? pages : 0; left != 0; left &= left - 1) {
     const Pfn pfn = c * kClusterPages + static_cast<unsigned>(std::countr_zero(left));
     int error = 0;
-    if (os::uffd_move(uffd_of(c), zone_->address(pfn), staging_address(pfn), kPageSize, error) == kPageSize)
+    // Nothing was at the address of a standby page: what is there now was moved without being counted
+    // (undo_uncounted_move).
+    if (os::uffd_move(uffd_of(c), zone_->address(pfn), staging_address(pfn), kPageSize, error) == kPageSize ||
+        error == EEXIST)
       back |= page_bit(pfn);
   }
   return back;
