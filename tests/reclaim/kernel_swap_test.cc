@@ -74,7 +74,7 @@ TEST(KernelSwap, PagesThatTheKernelSwapsOutMeanwhileKeepTheirContent) {
     while (!done.load())
       for (char* p : blocks) static_cast<void>(madvise(p, kBlock, MADV_PAGEOUT));
   });
-  constexpr unsigned kTouches = 200000;
+  constexpr unsigned kTouches = 50000;
   Random random(1);
   bool same = true;
   for (unsigned n = 0; n < kTouches && same; ++n) {
