@@ -115,7 +115,7 @@ uint64_t NodeReclaim::read_out(ClusterId c, uint64_t pages) {
 // that stay, because they are locked or cannot be read, and adds to `out` those that are in staging.
 uint64_t NodeReclaim::copy_run_out(ClusterId c, BitRun run, uint64_t& out) {
   const Pfn base = c * kClusterPages;
-  // Asked before the look, as in move_out.
+  // Asked before the look: swap that is taken off in between brings back what it held.
   const bool system_swaps = os::vm_system_swaps();
   const uint64_t there = os::vm_resident_mask(zone_->address(base), kClusterPages) & run_mask(run);
   char* const from = zone_->address(base + run.first);
@@ -152,12 +152,13 @@ uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
     stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run, there);
   if (shards_->move) {
-    // Asked before the look: when the system's swap is taken off in between, what was there without being resident is
-    // resident after it.
-    const bool system_swaps = os::vm_system_swaps();
     there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages & ~stay;
     const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
-    if (unclear != 0 && system_swaps) there |= find_swapped(c, unclear);
+    // Swap that was taken off after the look has brought back what it held: a second look sees it.
+    if (unclear != 0)
+      there |= os::vm_system_swaps()
+                   ? find_swapped(c, unclear)
+                   : os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & unclear;
   }
   if (stay != 0) {
     // Tried again when their turn comes; until then they are as good as active.
