@@ -36,9 +36,10 @@ bool NodeReclaim::own(ClusterId c) {
 }
 
 // After a move found something at a staging address that was empty before; true when the page is at its own address
-// now. Linux 6.18 was seen to move a page that it had swapped out by itself without counting it as moved, and to
-// stumble over it then; taken for a page that stayed, it would be lost. Moving it back tells: that is refused when
-// something is at the page's own address, before anything else is looked at.
+// now. Linux 6.18 (move_pages in mm/userfaultfd.c) remembers that it had to try a page again, because that was being
+// migrated or swapped, when it has moved it: it does not count it, goes on to the same page, and stumbles over it.
+// Taken for a page that stayed, it would be lost. Moving it back tells: that is refused when something is at the page's
+// own address, before anything else is looked at.
 bool NodeReclaim::undo_uncounted_move(Pfn pfn) {
   int error = 0;
   const int uffd = uffd_of(cluster_of(pfn));
@@ -61,10 +62,12 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
     char* const to = staging_address(base + first);
     char* const from = zone_->address(base + first);
     size_t moved = os::uffd_move(uffd_of(c), to, from, bytes, error);
-    if (moved == 0 && bytes > kPageSize && (error == EINVAL || error == ENOENT))
+    if (moved == 0 && bytes > kPageSize && (error == EINVAL || error == ENOENT)) {
+      error = 0;
       moved = os::uffd_move(uffd_of(c), to, from, kPageSize, error);
+    }
     first += static_cast<unsigned>(moved >> kPageShift);
-    if (first >= end) break;
+    if (error == 0) continue;
     if (error == EBUSY && first >= unshared_end) {
       // Holes must not be populated: only what is there is asked for.
       BitRun run = next_run(os::vm_resident_mask(zone_->address(base), kClusterPages), first);

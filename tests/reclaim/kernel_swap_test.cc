@@ -1,4 +1,4 @@
-// kernel_swap_test.cc: pages that the kernel swapped out by itself before weir looked at them.
+// kernel_swap_test.cc: pages that the kernel swaps out or migrates by itself, before and while weir moves them.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,6 +16,10 @@
 
 namespace weir {
 namespace {
+
+constexpr size_t kLimit = size_t{16} << 20;
+constexpr size_t kCapacity = size_t{256} << 20;
+constexpr size_t kBlock = size_t{1} << 20;
 
 bool system_has_swap() {
   std::ifstream swaps("/proc/swaps");
@@ -41,8 +45,7 @@ bool page_out(char* p, size_t bytes) {
 TEST(KernelSwap, PagesThatTheKernelSwappedOutKeepTheirContent) {
   if (!system_has_swap()) GTEST_SKIP() << "the system has no swap";
   LimitedAllocator a;
-  if (const char* why = a.start(size_t{16} << 20, size_t{256} << 20)) GTEST_SKIP() << why;
-  constexpr size_t kBlock = size_t{1} << 20;
+  if (const char* why = a.start(kLimit, kCapacity)) GTEST_SKIP() << why;
   std::vector<char*> blocks;
   for (uint64_t i = 0; i < 30; ++i) {
     char* p = static_cast<char*>(a->malloc(nullptr, kBlock));
@@ -56,13 +59,11 @@ TEST(KernelSwap, PagesThatTheKernelSwappedOutKeepTheirContent) {
   for (char* p : blocks) EXPECT_EQ(a->free(nullptr, p).misuse, Misuse::kNone);
 }
 
-// Linux 6.18 moves some of these pages without counting them as moved.
-TEST(KernelSwap, PagesThatTheKernelSwapsOutMeanwhileKeepTheirContent) {
-  if (!system_has_swap()) GTEST_SKIP() << "the system has no swap";
-  LimitedAllocator a;
-  if (const char* why = a.start(size_t{16} << 20, size_t{256} << 20)) GTEST_SKIP() << why;
-  constexpr size_t kBlock = size_t{1} << 20;
+// Random pages of twice the limit keep their content while a thread calls disturb(block) for one after the other.
+template <class Disturb>
+void check_while(LimitedAllocator& a, Disturb disturb) {
   constexpr uint64_t kBlocks = 32;
+  constexpr unsigned kTouches = 50000;
   char* blocks[kBlocks];
   for (uint64_t i = 0; i < kBlocks; ++i) {
     blocks[i] = static_cast<char*>(a->malloc(nullptr, kBlock));
@@ -70,11 +71,10 @@ TEST(KernelSwap, PagesThatTheKernelSwapsOutMeanwhileKeepTheirContent) {
     write_content(blocks[i], kBlock, content_seed((i + 1) << 8, Content::kCompressible));
   }
   std::atomic<bool> done{false};
-  std::thread pager([&] {
+  std::thread thread([&] {
     while (!done.load())
-      for (char* p : blocks) static_cast<void>(madvise(p, kBlock, MADV_PAGEOUT));
+      for (char* p : blocks) disturb(p);
   });
-  constexpr unsigned kTouches = 50000;
   Random random(1);
   bool same = true;
   for (unsigned n = 0; n < kTouches && same; ++n) {
@@ -84,8 +84,24 @@ TEST(KernelSwap, PagesThatTheKernelSwapsOutMeanwhileKeepTheirContent) {
     EXPECT_TRUE(same) << "block " << i << " at " << offset;
   }
   done.store(true);
-  pager.join();
+  thread.join();
   for (char* p : blocks) EXPECT_EQ(a->free(nullptr, p).misuse, Misuse::kNone);
+}
+
+TEST(KernelSwap, PagesThatTheKernelSwapsOutMeanwhileKeepTheirContent) {
+  if (!system_has_swap()) GTEST_SKIP() << "the system has no swap";
+  LimitedAllocator a;
+  if (const char* why = a.start(kLimit, kCapacity)) GTEST_SKIP() << why;
+  check_while(a, [](char* p) { static_cast<void>(madvise(p, kBlock, MADV_PAGEOUT)); });
+}
+
+// By its compaction; Linux 6.18 moves some of these pages without counting them as moved.
+TEST(KernelSwap, PagesThatTheKernelMigratesMeanwhileKeepTheirContent) {
+  std::ofstream compact("/proc/sys/vm/compact_memory");
+  if (!compact) GTEST_SKIP() << "the kernel's compaction cannot be started";
+  LimitedAllocator a;
+  if (const char* why = a.start(kLimit, kCapacity)) GTEST_SKIP() << why;
+  check_while(a, [&](char*) { compact << 1 << std::flush; });
 }
 
 }  // namespace

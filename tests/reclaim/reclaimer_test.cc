@@ -243,8 +243,8 @@ bool try_weirs(int fd, Try attempt) {
   return done;
 }
 
-// What the kernel may do to a page that it swaps out by itself: it is at its staging address, and the move says that it
-// stayed. And the other way round: something is there, and the page is where it belongs.
+// What the kernel may do to a page that it migrates or swaps out by itself: it is at its staging address, and the move
+// says that it stayed. And the other way round: something is there, and the page is where it belongs.
 TEST_F(ReclaimerTest, APageThatWasMovedWithoutBeingCountedIsNotLost) {
   constexpr size_t kBlock = size_t{1} << 20;
   for (size_t i = 0; i < kLimit / kBlock * 5 / 4; ++i) ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
