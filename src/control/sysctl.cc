@@ -99,11 +99,12 @@ int Sysctl::check_value(const OptionInfo& option, int64_t wanted, Line& report) 
     report.text("a limit cannot be taken away while the program runs; ");
     return report_expected(option, report);
   }
-  if (option.id != OptionId::zswap_max) return 0;
+  if (option.id != OptionId::zswap_max && option.id != OptionId::zswap_compressor) return 0;
   if (!options_.zswap) {
     report.text("the program was started with zswap=0, so that this would have no effect");
     return ENXIO;
   }
+  if (option.id != OptionId::zswap_max) return 0;
   const Pages room = allocator_.reclaimer()->zswap_room();
   if (Pages(static_cast<uint64_t>(wanted) >> kPageShift) <= room) return 0;
   report.text("expected at most ");

@@ -271,7 +271,8 @@ uint64_t NodeReclaim::store(ClusterId c, uint64_t pages, SwapEntry* entries, boo
   uint64_t stored = 0, rejected = pages & map_.more(c).rejected.load(std::memory_order_relaxed);
   for (uint64_t left = pages & ~rejected; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
-    const ZswapPool::Stored result = pool_.store(bench.compressor, staging_address(c * kClusterPages + i));
+    const ZswapPool::Stored result =
+        pool_.store(bench.compressor, policy_.codec, staging_address(c * kClusterPages + i));
     if (result.result == ZswapPool::Result::kStored) {
       entries[i] = SwapEntry(SwapEntry::Kind::kZswap, result.handle);
       stored |= uint64_t{1} << i;

@@ -36,9 +36,9 @@ void* pool_wish(StagingPlace staging) {
 
 }  // namespace
 
-bool Workbench::init(Codec codec) {
+bool Workbench::init() {
   pages = static_cast<char*>(os::vm_map(kClusterBytes));
-  return pages != nullptr && compressor.init(codec);
+  return pages != nullptr && compressor.init();
 }
 
 bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first, bool write) {
@@ -85,12 +85,13 @@ bool NodeReclaim::init_pool() {
   const Pages max = policy_.zswap_max;
   zswap_room_ = os::address_space_limit() == SIZE_MAX ? Pages(max.v * kGrowth) : max;
   pool_.set_max_pages(max);
-  if (pool_.init(2 * bytes_of(zswap_room_), policy_.codec, pool_wish(staging_))) return true;
+  if (pool_.init(2 * bytes_of(zswap_room_), pool_wish(staging_))) return true;
   zswap_room_ = max;
-  return pool_.init(align_up(2 * bytes_of(max), kPageSize), policy_.codec, pool_wish(staging_));
+  return pool_.init(align_up(2 * bytes_of(max), kPageSize), pool_wish(staging_));
 }
 
 void NodeReclaim::change_policy(const ReclaimPolicy& policy) {
+  policy_.codec = policy.codec;
   policy_.standby_percent = policy.standby_percent;
   policy_.most_readahead = policy.most_readahead;
   const Pages wanted = policy.zswap_max;

@@ -39,8 +39,8 @@ struct GarbageBatch {
 struct ReclaimPolicy {
   // Constant while it does.
   bool zswap = true;
-  Codec codec = Codec::kLz4;
   // May be changed meanwhile.
+  Live<Codec> codec{Codec::kLz4};  // of pages that are compressed from now on
   Live<Pages> zswap_max{};
   Live<unsigned> standby_percent{10};
   Live<unsigned> most_readahead{8};  // pages, 2^page_cluster
@@ -90,7 +90,7 @@ struct Workbench {
   std::atomic<unsigned> nr_late_drops{0};
   unsigned nr_late_lists = 0;
 
-  [[nodiscard]] bool init(Codec codec);
+  [[nodiscard]] bool init();
   char* buffer_of(const Read& read) { return read_pages + (&read - reads) * (kReadPages * kPageSize); }
   // Starts reading pages that lie in the same file side by side; false: read them at once instead.
   [[nodiscard]] bool start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first,
@@ -277,6 +277,10 @@ class NodeReclaim {
   void forget_rejected(ClusterId c, uint64_t pages);
   void return_rejected(ClusterId c);
 
+  // pack_pool.cc
+  unsigned pack_cluster(ClusterId c);
+  Pages pack_pool();
+
   // swap_out.cc
   const char* gather(ClusterId c, uint64_t pages, Workbench& bench) const;
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
@@ -308,6 +312,7 @@ class NodeReclaim {
   std::atomic<uint64_t> nr_swapped_{0};
   std::atomic<uint64_t> nr_evicted_{0};
   std::atomic<uint64_t> pool_counted_{0};
+  std::atomic<uint32_t> pack_next_{0};  // where pack_pool goes on
   Mutex lists_mutex_;
   ClusterList present_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kPresent};
   ClusterList standby_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kStandby};

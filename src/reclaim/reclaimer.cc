@@ -1,11 +1,9 @@
 #include "reclaim/reclaimer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 
 #include <new>
 
-#include "base/check.h"
 #include "base/port.h"
 #include "base/print.h"
 #include "os/cgroup.h"
@@ -20,8 +18,6 @@ namespace {
 
 // With more handlers than processors they only wait for each other; eight serve two million faults a second.
 constexpr unsigned kMostDefaultHandlers = 8;
-// What weir opens in the child of a fork: userfaultfds, swap files, rings; with room to spare.
-constexpr uint64_t kDescriptorsOfChild = 128;
 // Of swap_without_move: to try on any kernel what is done on those that cannot move pages.
 constexpr int64_t kNeverMove = 2;
 
@@ -33,13 +29,6 @@ template <class T>
 T* map_new() {
   void* memory = os::vm_map(align_up(sizeof(T), kPageSize));
   return memory == nullptr ? nullptr : new (memory) T();
-}
-
-bool may_open_userfaultfd() {
-  os::UffdFeatures features;
-  const int fd = os::uffd_open(-1, features);
-  if (fd >= 0) os::close_descriptor(fd);
-  return fd >= 0;
 }
 
 struct WholeLimit {
@@ -66,7 +55,6 @@ bool Reclaimer::init(const Options& options, FaultStory story) {
   limit_ = first_limit_ = limit.pages;
   by_rss_ = limit.by_rss;
   policy_.zswap = options.zswap;
-  policy_.codec = options.zswap_compressor == ZswapCompressor::kZstd ? Codec::kZstd : Codec::kLz4;
   update_policy();
   mode_.store(Mode::kPurge, std::memory_order_relaxed);
   forget_pressure();
@@ -74,6 +62,7 @@ bool Reclaimer::init(const Options& options, FaultStory story) {
 }
 
 void Reclaimer::update_policy() {
+  policy_.codec = options_->zswap_compressor == ZswapCompressor::kZstd ? Codec::kZstd : Codec::kLz4;
   policy_.standby_percent = static_cast<unsigned>(options_->standby_percent);
   policy_.most_readahead = 1u << options_->page_cluster;
   const Pages limit = budget(), wanted(options_->zswap_max >> kPageShift);
@@ -229,7 +218,7 @@ bool Reclaimer::start_handlers() {
     Handler& handler = handlers_[i];
     if (handler.bench.pages == nullptr) {
       new (&handler) Handler();
-      if (!handler.bench.init(policy_.codec)) return false;
+      if (!handler.bench.init()) return false;
     }
     handler.reclaimer = this;
     handler.shard = i;
@@ -272,7 +261,7 @@ bool Reclaimer::set_up() {
   if (!again) zeros_ = static_cast<char*>(os::vm_map_readonly(kClusterBytes));
   bool ok = zeros_ != nullptr;
   for (Kswapd* each : kswapds_)
-    if (each != nullptr && each->bench.pages == nullptr) ok = ok && each->bench.init(policy_.codec);
+    if (each != nullptr && each->bench.pages == nullptr) ok = ok && each->bench.init();
   return ok;
 }
 
@@ -325,201 +314,6 @@ void Reclaimer::start() {
   }
   while (ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
   close_page_descriptor();
-}
-
-// -- fork ------------------------------------------------------------------------------------------------------------
-
-bool Reclaimer::enter_eviction() {
-  evicting_.fetch_add(1);
-  if (!forking_.load()) return true;
-  evicting_.fetch_sub(1);
-  return false;
-}
-
-void Reclaimer::leave_eviction() {
-  evicting_.fetch_sub(1);
-}
-
-void Reclaimer::before_fork() {
-  if (mode() != Mode::kSwap) return;
-  // Several threads may fork at a time; one goes first.
-  while (forking_.exchange(true)) os::yield();
-  while (evicting_.load() != 0) os::yield();
-  // A program may leave itself no room for one more descriptor.
-  bool handed = !os::DescriptorRoom::is_short_of(kDescriptorsOfChild) && hand_over();
-  if (!handed && room_.open()) {
-    close_inherited();
-    handed = hand_over();
-  }
-  all_present_ = !handed;
-  if (!handed) bring_all_back();
-}
-
-// Copies what the child needs into the program's table; false when that cannot hold it.
-bool Reclaimer::hand_over() {
-  bool ok = true;
-  const auto copy = [&](int held, int& inherited) {
-    if (held < 0) return;
-    inherited = os::copy_descriptor(owner_, held);
-    ok = ok && inherited >= 0;
-  };
-  for (unsigned i = 0; i < files_.count; ++i) {
-    copy(files_.files[i].fd(), inherited_.files[i]);
-    copy(held_.lifelines[i], inherited_.lifelines[i]);
-  }
-  // Before Linux 6.9 nothing can be copied; the child opens the device by itself, if the program still may.
-  copy(held_.device, inherited_.device);
-  ok = ok || (held_.directory < 0 && held_.pool < 0 && may_open_userfaultfd());
-  copy(held_.directory, inherited_.directory);
-  copy(held_.pool, inherited_.pool);
-  // A file that holds nothing is nothing to the child.
-  SwapFile* file = files_.writer();
-  freezes_ = file != nullptr && file->stats().slots.used != 0;
-  if (!freezes_ || !ok) return ok;
-  int ends[2];
-  if (!os::make_pipe(ends)) return false;
-  lifeline_end_ = ends[0];
-  inherited_.lifelines[files_.count - 1] = ends[1];
-  return true;
-}
-
-// The child will not be able to get at what is away, so nothing may be: the limit is exceeded rather than a byte lost.
-void Reclaimer::bring_all_back() {
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->touch_all();
-}
-
-void Reclaimer::lock_for_fork() {
-  if (mode() != Mode::kSwap) return;
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].lock_for_fork();
-}
-
-// What the child may read is not written again.
-void Reclaimer::freeze_for_fork() {
-  if (mode() == Mode::kSwap && freezes_) fork_number_ = files_.writer()->freeze_locked();
-}
-
-void Reclaimer::unlock_for_fork() {
-  if (mode() != Mode::kSwap && !forking_.load()) return;
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].unlock_for_fork();
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->unlock_for_fork();
-}
-
-void Reclaimer::close_inherited() {
-  const auto close = [](int& fd) {
-    if (fd >= 0) os::close_descriptor(fd);
-    fd = -1;
-  };
-  for (int& fd : inherited_.files) close(fd);
-  for (int& fd : inherited_.lifelines) close(fd);
-  close(inherited_.device);
-  close(inherited_.directory);
-  close(inherited_.pool);
-  close(lifeline_end_);
-}
-
-void Reclaimer::after_fork_in_parent() {
-  if (mode() != Mode::kSwap) return;
-  if (lifeline_end_ >= 0) {
-    Request request;
-    static_cast<void>(ask(request, first_kswapd()->node->zone().node()));
-  }
-  close_inherited();
-  room_.close();
-  forking_.store(false);
-}
-
-// On kswapd: keeps the reading end of the pipe to the child that was just made.
-void Reclaimer::adopt_child() {
-  for (Child& child : children_) {
-    if (child.lifeline >= 0) continue;
-    child = {os::copy_descriptor_of_program(lifeline_end_), fork_number_};
-    return;
-  }
-}
-
-// The pipes have no writers left once the child, and whoever inherited its files, is gone.
-void Reclaimer::thaw_children() {
-  for (Child& child : children_) {
-    if (child.lifeline < 0 || !os::is_hung_up(child.lifeline)) continue;
-    os::close_descriptor(child.lifeline);
-    child.lifeline = -1;
-    if (SwapFile* file = files_.writer(); file != nullptr) file->thaw(child.fork);
-  }
-}
-
-// The child has its parent's pages, lists and compressed memory, but neither its threads nor its userfaultfds. Until
-// new ones are at work, a touch of a page that is away would read zeros: nothing here touches the arena.
-bool Reclaimer::after_fork_in_child() {
-  new (&budget_mutex_) Mutex(LockRank::kLru);
-  victims_.after_fork_in_child();
-  forget_pressure();
-  const bool had_kswapd = has_kswapd();
-  owner_ = 0;
-  if (mode() != Mode::kSwap) {
-    // Nothing is away, and kswapd would only be there to ask caches.
-    if (had_kswapd && !is_lifted() && shrinkers_ != nullptr && shrinkers_->has_any()) restart_threads();
-    close_page_descriptor();
-    publish();
-    return true;
-  }
-  evicting_.store(0);
-  cpus_.clear();
-  add_thread();
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
-  for (Child& child : children_) child.lifeline = -1;
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();
-  mode_.store(Mode::kPurge);
-  restart_threads();
-  close_inherited();
-  room_.close();
-  close_page_descriptor();
-  forking_.store(false);
-  if (mode() == Mode::kSwap) return true;
-  if (all_present_) lift_limit();
-  return all_present_;
-}
-
-// In the child of a fork, which joins the pool by itself.
-void Reclaimer::restart_threads() {
-  pool_.forget();
-  pool_member_.forget();
-  kill_at_ms_.store(0);
-  for (Kswapd* each : kswapds_) {
-    if (each == nullptr) continue;
-    each->waiting.store(0);
-    each->waiting_pages.store(0);
-    each->fruitless.store(0);
-    each->asleep.store(false);
-    each->local.store(false);
-    each->local_pages.store(0);
-    each->slab_priority = Shrinkers::kFirstPriority;
-  }
-  new (&request_mutex_) Mutex(LockRank::kLru);
-  requests_ = nullptr;
-  owner_requests_ = nullptr;
-  ready_.store(0);
-  const bool started =
-      os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;
-  while (started && ready_.load(std::memory_order_acquire) == 0) port::futex_wait(ready_, 0);
-}
-
-// Nothing can be swapped here; what this process holds already may be more than the limit, and would be refused more.
-void Reclaimer::lift_limit() {
-  lifted_.store(true, std::memory_order_relaxed);
-  {
-    LockGuard guard(budget_mutex_);
-    if (pool_.is_member()) pool_.leave();
-  }
-  for (unsigned i = 0; i < nr_nodes_; ++i) {
-    if (nodes_[i] == nullptr) continue;
-    static_cast<void>(nodes_[i]->after_fork_in_child(NodeReclaim::Fork::kNothingAway));
-    nodes_[i]->zone().set_managed(nodes_[i]->zone().arena().capacity());
-  }
 }
 
 // -- looking ---------------------------------------------------------------------------------------------------------

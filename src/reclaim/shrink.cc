@@ -134,6 +134,9 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   // After what was scanned, so that nobody sees more pages stolen than scanned.
   count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);
+  // Who waits has it done only when there is nothing else.
+  if (policy_.zswap && (sc.kswapd || sc.reclaimed.v == reclaimed_before) && pool_.is_loose())
+    sc.reclaimed += pack_pool();
   if (sc.may_write && policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.load().v * kPoolFullPercent)
     sc.reclaimed += write_back_pool(bench);
 }

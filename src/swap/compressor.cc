@@ -66,81 +66,95 @@ constexpr int kZstdLevel = -1;
 constexpr size_t kZstdRoom = 2 * kPageSize;
 static_assert(kZstdRoom >= ZSTD_COMPRESSBOUND(kPageSize));
 
-ZSTD_CCtx* zstd_compressor(void* state) {
-  return static_cast<ZSTD_CCtx*>(state);
-}
-ZSTD_DCtx* zstd_decompressor(void* state) {
-  return static_cast<ZSTD_DCtx*>(state);
-}
-
 bool set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
   return ZSTD_isError(ZSTD_CCtx_setParameter(context, parameter, value)) == 0;
 }
 
-}  // namespace
-
-bool Compressor::init(Codec codec) {
-  WEIR_DCHECK(memory_ == nullptr);
-  const bool zstd = codec == Codec::kZstd;
-  const size_t compress_bytes = zstd ? ZSTD_estimateCCtxSize_usingCParams(ZSTD_getCParams(kZstdLevel, kPageSize, 0))
-                                     : static_cast<size_t>(LZ4_sizeofState());
-  const size_t compress_span = align_up(compress_bytes, kPageSize);
-  const size_t decompress_span = zstd ? align_up(ZSTD_estimateDCtxSize(), kPageSize) : 0;
-  const size_t before = zstd ? kPageSize + kZstdRoom : kPageSize;
-  const size_t bytes = before + compress_span + decompress_span;
-  char* memory = static_cast<char*>(os::vm_map(bytes));
-  if (memory == nullptr) return false;
-  codec_ = codec;
-  memory_ = memory;
-  bytes_ = bytes;
-  compress_state_ = memory + before;
-  if (!zstd || init_zstd(memory + before, compress_span, memory + before + compress_span, decompress_span)) return true;
-  destroy();
-  return false;
-}
-
-// No magic number, content size or checksum: the pool knows the first two and has a checksum of its own.
-bool Compressor::init_zstd(char* compress_at, size_t compress_bytes, char* decompress_at, size_t decompress_bytes) {
+// No magic number, content size or checksum: the pool knows the first two and has a checksum of its own. Null: the
+// memory is too small.
+ZSTD_CCtx* set_up_compressor(char* at, size_t bytes) {
   const ZSTD_compressionParameters wanted = ZSTD_getCParams(kZstdLevel, kPageSize, 0);
-  ZSTD_CCtx* compressor = ZSTD_initStaticCCtx(compress_at, compress_bytes);
-  ZSTD_DCtx* decompressor = ZSTD_initStaticDCtx(decompress_at, decompress_bytes);
-  compress_state_ = compressor;
-  decompress_state_ = decompressor;
-  if (compressor == nullptr || decompressor == nullptr) return false;
+  ZSTD_CCtx* compressor = ZSTD_initStaticCCtx(at, bytes);
   // Tables for one page, named one by one: by level alone they would be sized for content of unknown length, for which
   // the work memory is too small.
-  return set(compressor, ZSTD_c_compressionLevel, kZstdLevel) &&
-         set(compressor, ZSTD_c_windowLog, static_cast<int>(wanted.windowLog)) &&
-         set(compressor, ZSTD_c_hashLog, static_cast<int>(wanted.hashLog)) &&
-         set(compressor, ZSTD_c_chainLog, static_cast<int>(wanted.chainLog)) &&
-         set(compressor, ZSTD_c_contentSizeFlag, 0) && set(compressor, ZSTD_c_format, ZSTD_f_zstd1_magicless) &&
-         ZSTD_isError(ZSTD_DCtx_setParameter(decompressor, ZSTD_d_format, ZSTD_f_zstd1_magicless)) == 0;
+  const bool ok = compressor != nullptr && set(compressor, ZSTD_c_compressionLevel, kZstdLevel) &&
+                  set(compressor, ZSTD_c_windowLog, static_cast<int>(wanted.windowLog)) &&
+                  set(compressor, ZSTD_c_hashLog, static_cast<int>(wanted.hashLog)) &&
+                  set(compressor, ZSTD_c_chainLog, static_cast<int>(wanted.chainLog)) &&
+                  set(compressor, ZSTD_c_contentSizeFlag, 0) && set(compressor, ZSTD_c_format, ZSTD_f_zstd1_magicless);
+  return ok ? compressor : nullptr;
+}
+
+ZSTD_DCtx* set_up_decompressor(char* at, size_t bytes) {
+  ZSTD_DCtx* decompressor = ZSTD_initStaticDCtx(at, bytes);
+  const bool ok = decompressor != nullptr &&
+                  ZSTD_isError(ZSTD_DCtx_setParameter(decompressor, ZSTD_d_format, ZSTD_f_zstd1_magicless)) == 0;
+  return ok ? decompressor : nullptr;
+}
+
+}  // namespace
+
+struct Compressor::Layout {
+  static constexpr size_t kZstdOut = kPageSize;
+  static constexpr size_t kLz4 = kZstdOut + kZstdRoom;
+  size_t zstd_compressor, zstd_compressor_bytes, zstd_decompressor, zstd_decompressor_bytes, end;
+
+  Layout() {
+    zstd_compressor = kLz4 + align_up(static_cast<size_t>(LZ4_sizeofState()), kPageSize);
+    zstd_compressor_bytes =
+        align_up(ZSTD_estimateCCtxSize_usingCParams(ZSTD_getCParams(kZstdLevel, kPageSize, 0)), kPageSize);
+    zstd_decompressor = zstd_compressor + zstd_compressor_bytes;
+    zstd_decompressor_bytes = align_up(ZSTD_estimateDCtxSize(), kPageSize);
+    end = zstd_decompressor + zstd_decompressor_bytes;
+  }
+};
+
+bool Compressor::init() {
+  WEIR_DCHECK(memory_ == nullptr);
+  memory_ = static_cast<char*>(os::vm_map(Layout().end));
+  return memory_ != nullptr;
 }
 
 void Compressor::destroy() {
-  if (memory_ != nullptr) os::vm_unmap(memory_, bytes_);
+  if (memory_ != nullptr) os::vm_unmap(memory_, Layout().end);
   memory_ = nullptr;
-  compress_state_ = decompress_state_ = nullptr;
+  zstd_compressor_ = zstd_decompressor_ = nullptr;
 }
 
-size_t Compressor::compress(const void* page, void* out, size_t capacity) {
-  if (codec_ == Codec::kZstd) {
-    char* room = memory_ + kPageSize;
-    const size_t bytes = ZSTD_compress2(zstd_compressor(compress_state_), room, kZstdRoom, page, kPageSize);
-    if (ZSTD_isError(bytes) != 0 || bytes > capacity) return 0;
-    memcpy(out, room, bytes);
-    return bytes;
+size_t Compressor::compress_zstd(const void* page, void* out, size_t capacity) {
+  if (zstd_compressor_ == nullptr) {
+    const Layout at;
+    zstd_compressor_ = set_up_compressor(memory_ + at.zstd_compressor, at.zstd_compressor_bytes);
+    WEIR_CHECK(zstd_compressor_ != nullptr);
   }
+  char* room = memory_ + Layout::kZstdOut;
+  const size_t bytes = ZSTD_compress2(static_cast<ZSTD_CCtx*>(zstd_compressor_), room, kZstdRoom, page, kPageSize);
+  if (ZSTD_isError(bytes) != 0 || bytes > capacity) return 0;
+  memcpy(out, room, bytes);
+  return bytes;
+}
+
+bool Compressor::decompress_zstd(const void* in, size_t bytes, void* page) {
+  if (zstd_decompressor_ == nullptr) {
+    const Layout at;
+    zstd_decompressor_ = set_up_decompressor(memory_ + at.zstd_decompressor, at.zstd_decompressor_bytes);
+    WEIR_CHECK(zstd_decompressor_ != nullptr);
+  }
+  auto* decompressor = static_cast<ZSTD_DCtx*>(zstd_decompressor_);
+  return ZSTD_decompressDCtx(decompressor, page, kPageSize, in, bytes) == kPageSize;
+}
+
+size_t Compressor::compress(Codec codec, const void* page, void* out, size_t capacity) {
+  if (codec == Codec::kZstd) return compress_zstd(page, out, capacity);
   // Anything that LZ4 can make of a page fits two of them.
   const int room = static_cast<int>(capacity < 2 * kPageSize ? capacity : 2 * kPageSize);
-  const int bytes = LZ4_compress_fast_extState(compress_state_, static_cast<const char*>(page), static_cast<char*>(out),
-                                               kPageSize, room, kLz4Acceleration);
+  const int bytes = LZ4_compress_fast_extState(memory_ + Layout::kLz4, static_cast<const char*>(page),
+                                               static_cast<char*>(out), kPageSize, room, kLz4Acceleration);
   return bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
-bool Compressor::decompress(const void* in, size_t bytes, void* page) {
-  if (codec_ == Codec::kZstd)
-    return ZSTD_decompressDCtx(zstd_decompressor(decompress_state_), page, kPageSize, in, bytes) == kPageSize;
+bool Compressor::decompress(Codec codec, const void* in, size_t bytes, void* page) {
+  if (codec == Codec::kZstd) return decompress_zstd(in, bytes, page);
   if (bytes > 2 * kPageSize) return false;
   return LZ4_decompress_safe(static_cast<const char*>(in), static_cast<char*>(page), static_cast<int>(bytes),
                              kPageSize) == static_cast<int>(kPageSize);

@@ -1,4 +1,4 @@
-// Purpose: compresses single pages with LZ4 or zstd, in memory of its own.
+// Purpose: compresses single pages with LZ4 or zstd, as each call says, in memory of its own.
 // Thread safety: a Compressor belongs to one thread at a time; different ones are independent.
 // Invariants: nothing here calls malloc (tools/package/codecs.cmake sees to it), so it works in the fault handler and
 //             inside malloc itself. It takes less than 4 KiB of stack, and a thread pointer (for stack protectors).
@@ -22,28 +22,29 @@ class Compressor {
   Compressor(const Compressor&) = delete;
   Compressor& operator=(const Compressor&) = delete;
 
-  // Maps the work memory, which becomes resident with use (one that only decompresses LZ4 never touches it).
-  [[nodiscard]] bool init(Codec codec);
+  // Maps the work memory, a quarter of a MiB, which becomes resident with use: one that only decompresses LZ4 never
+  // touches it.
+  [[nodiscard]] bool init();
   void destroy();
 
   // Compressed bytes, or 0 when it needs more than `capacity`.
-  [[nodiscard]] size_t compress(const void* page, void* out, size_t capacity);
+  [[nodiscard]] size_t compress(Codec codec, const void* page, void* out, size_t capacity);
   // True when `in` decompresses to exactly one page. Any bytes are safe to give; most damage is seen only by a
   // checksum.
-  [[nodiscard]] bool decompress(const void* in, size_t bytes, void* page);
+  [[nodiscard]] bool decompress(Codec codec, const void* in, size_t bytes, void* page);
 
-  Codec codec() const { return codec_; }
   // One page of scratch memory for the owner; compress and decompress leave it alone.
   char* scratch() { return memory_; }
 
  private:
-  [[nodiscard]] bool init_zstd(char* compress_at, size_t compress_bytes, char* decompress_at, size_t decompress_bytes);
+  // Where in memory_ each part lies.
+  struct Layout;
+  size_t compress_zstd(const void* page, void* out, size_t capacity);
+  bool decompress_zstd(const void* in, size_t bytes, void* page);
 
-  Codec codec_ = Codec::kLz4;
-  char* memory_ = nullptr;  // scratch page, zstd's output, states of the codec
-  size_t bytes_ = 0;
-  void* compress_state_ = nullptr;
-  void* decompress_state_ = nullptr;  // zstd only
+  char* memory_ = nullptr;             // scratch page, zstd's output, states of the codecs
+  void* zstd_compressor_ = nullptr;    // null until zstd is first used
+  void* zstd_decompressor_ = nullptr;  // the same
 };
 
 }  // namespace weir

@@ -2,7 +2,8 @@
 //          that repeats one word, the word. So a load needs no table, and such pages need no memory.
 // Thread safety: values. Invariants: a handle is below 2^56 and never 0.
 //
-//   entry        bit 55 clear, bits 12..54 place in units of 16 bytes, bits 0..11 bytes (never 0)
+//   entry        bit 55 clear, bit 54 set: zstd, clear: LZ4, bits 12..53 place in units of 16 bytes, bits 0..11 bytes
+//                (never 0)
 //   same-filled  bit 55 set, bits 53..54 WordForm, bits 0..51 payload
 #pragma once
 
@@ -11,22 +12,29 @@
 #include <cstring>
 
 #include "base/units.h"
+#include "swap/compressor.h"
 
 namespace weir::zswap {
 
 inline constexpr unsigned kPlaceShift = 4;  // slots lie at multiples of 16 bytes
 inline constexpr unsigned kSizeBits = 12;   // an entry is smaller than a page
 inline constexpr uint64_t kSameFilled = uint64_t{1} << 55;
+inline constexpr uint64_t kZstdEntry = uint64_t{1} << 54;
+// Places lie below: half of the address space of a process.
+inline constexpr size_t kPlaceEnd = size_t{1} << (54 - kSizeBits + kPlaceShift);
 inline constexpr unsigned kFormShift = 53;
 inline constexpr unsigned kPayloadBits = 52;
 inline constexpr uint64_t kPayloadMask = (uint64_t{1} << kPayloadBits) - 1;
 inline constexpr uint64_t kHighMask = ~kPayloadMask;
 
-constexpr uint64_t entry_handle(size_t place, size_t bytes) {
-  return (uint64_t{place} >> kPlaceShift) << kSizeBits | bytes;
+constexpr uint64_t entry_handle(size_t place, size_t bytes, Codec codec) {
+  return (codec == Codec::kZstd ? kZstdEntry : 0) | (uint64_t{place} >> kPlaceShift) << kSizeBits | bytes;
 }
 constexpr size_t entry_place(uint64_t handle) {
-  return (handle >> kSizeBits) << kPlaceShift;
+  return ((handle & ~kZstdEntry) >> kSizeBits) << kPlaceShift;
+}
+constexpr Codec entry_codec(uint64_t handle) {
+  return (handle & kZstdEntry) != 0 ? Codec::kZstd : Codec::kLz4;
 }
 constexpr size_t entry_bytes(uint64_t handle) {
   return handle & ((uint64_t{1} << kSizeBits) - 1);

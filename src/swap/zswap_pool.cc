@@ -10,6 +10,10 @@ namespace {
 
 // Runs of slabs that are given back in one lock hold. Picking them takes about as long as a few stores.
 constexpr unsigned kRuns = 64;
+// An eighth: random touches of pages that are all alike leave a twentieth. And no less than 1 MiB, for which nobody
+// would notice a difference.
+constexpr uint64_t kLooseShare = 8;
+constexpr Pages kLeastLoose{256};
 
 void add_relaxed(std::atomic<uint64_t>& counter, uint64_t change) {
   counter.store(counter.load(std::memory_order_relaxed) + change, std::memory_order_relaxed);
@@ -17,9 +21,8 @@ void add_relaxed(std::atomic<uint64_t>& counter, uint64_t change) {
 
 }  // namespace
 
-bool ZswapPool::init(size_t address_space, Codec codec, void* wish) {
-  codec_ = codec;
-  return slabs_.init(address_space, wish);
+bool ZswapPool::init(size_t address_space, void* wish) {
+  return address_space <= zswap::kPlaceEnd && slabs_.init(address_space, wish);
 }
 
 void ZswapPool::destroy() {
@@ -28,8 +31,7 @@ void ZswapPool::destroy() {
     counter->store(0, std::memory_order_relaxed);
 }
 
-ZswapPool::Stored ZswapPool::store(Compressor& compressor, const void* page) {
-  WEIR_DCHECK(compressor.codec() == codec_);
+ZswapPool::Stored ZswapPool::store(Compressor& compressor, Codec codec, const void* page) {
   uint64_t word;
   if (zswap::repeats_one_word(page, word)) {
     if (const uint64_t handle = zswap::same_filled_handle(word)) {
@@ -38,18 +40,18 @@ ZswapPool::Stored ZswapPool::store(Compressor& compressor, const void* page) {
     }
   }
   char* entry = compressor.scratch();
-  const size_t bytes = compressor.compress(page, entry + kHeader, kMaxCompressed);
+  const size_t bytes = compressor.compress(codec, page, entry + kHeader, kMaxCompressed);
   if (bytes == 0) {
     incompressible_.fetch_add(1, std::memory_order_relaxed);
     return {Result::kIncompressible, 0};
   }
   const uint32_t sum = zswap::checksum(entry + kHeader, bytes);
   memcpy(entry, &sum, kHeader);
-  return place(entry, bytes);
+  return place(entry, bytes, codec);
 }
 
 // The slot is the caller's alone as soon as it is taken, so the copy, which may fault pages in, comes without the lock.
-ZswapPool::Stored ZswapPool::place(const char* entry, size_t bytes) {
+ZswapPool::Stored ZswapPool::place(const char* entry, size_t bytes, Codec codec) {
   const uint64_t max = max_pages_.load(std::memory_order_relaxed);
   size_t at;
   {
@@ -65,11 +67,10 @@ ZswapPool::Stored ZswapPool::place(const char* entry, size_t bytes) {
     return {Result::kFull, 0};
   }
   memcpy(slabs_.memory() + at, entry, bytes + kHeader);
-  return {Result::kStored, zswap::entry_handle(at, bytes)};
+  return {Result::kStored, zswap::entry_handle(at, bytes, codec)};
 }
 
 bool ZswapPool::load(Compressor& compressor, uint64_t handle, void* page) const {
-  WEIR_DCHECK(compressor.codec() == codec_);
   if (zswap::is_same_filled(handle)) {
     zswap::fill_page(page, zswap::same_filled_word(handle));
     return true;
@@ -79,7 +80,8 @@ bool ZswapPool::load(Compressor& compressor, uint64_t handle, void* page) const 
   const char* entry = slabs_.memory() + at;
   uint32_t sum;
   memcpy(&sum, entry, kHeader);
-  return sum == zswap::checksum(entry + kHeader, bytes) && compressor.decompress(entry + kHeader, bytes, page);
+  return sum == zswap::checksum(entry + kHeader, bytes) &&
+         compressor.decompress(zswap::entry_codec(handle), entry + kHeader, bytes, page);
 }
 
 // A wrong handle means that the caller's books are damaged: going on would hand out one page's slot to another.
@@ -111,6 +113,41 @@ void ZswapPool::drop_many(const uint64_t* handles, unsigned count) {
     }
   }
   same_filled_.fetch_sub(same, std::memory_order_relaxed);
+}
+
+bool ZswapPool::is_loose() {
+  LockGuard guard(mutex_);
+  const Pages packable = slabs_.packable();
+  return packable >= kLeastLoose && packable.v * kLooseShare >= slabs_.resident().v;
+}
+
+unsigned ZswapPool::pack(uint64_t* handles, unsigned count) {
+  WEIR_DCHECK(count <= kMostPacked);
+  size_t to[kMostPacked];
+  unsigned moved = 0;
+  {
+    LockGuard guard(mutex_);
+    for (unsigned i = 0; i < count; ++i) {
+      to[i] = zswap::Slabs::kNoPlace;
+      if (handles[i] != 0 && !is_same_filled(handles[i])) to[i] = slabs_.take_fuller(zswap::entry_place(handles[i]));
+      moved += to[i] != zswap::Slabs::kNoPlace;
+    }
+    moving_ += moved;
+  }
+  if (moved == 0) return 0;
+  for (unsigned i = 0; i < count; ++i) {
+    if (to[i] == zswap::Slabs::kNoPlace) continue;
+    const size_t bytes = zswap::entry_bytes(handles[i]);
+    memcpy(slabs_.memory() + to[i], slabs_.memory() + zswap::entry_place(handles[i]), bytes + kHeader);
+  }
+  LockGuard guard(mutex_);
+  for (unsigned i = 0; i < count; ++i) {
+    if (to[i] == zswap::Slabs::kNoPlace) continue;
+    WEIR_CHECK(slabs_.give(zswap::entry_place(handles[i])));
+    handles[i] = zswap::entry_handle(to[i], zswap::entry_bytes(handles[i]), zswap::entry_codec(handles[i]));
+  }
+  moving_ -= moved;
+  return moved;
 }
 
 Pages ZswapPool::shrink(Pages keep) {
@@ -150,7 +187,7 @@ const char* ZswapPool::verify() {
   LockGuard guard(mutex_);
   uint64_t taken = 0;
   if (const char* wrong = slabs_.verify(taken)) return wrong;
-  return taken == entries_.load(std::memory_order_relaxed) ? nullptr : "entries are miscounted";
+  return taken == entries_.load(std::memory_order_relaxed) + moving_ ? nullptr : "entries are miscounted";
 }
 
 }  // namespace weir

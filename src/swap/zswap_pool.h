@@ -45,20 +45,27 @@ class ZswapPool {
   ZswapPool(const ZswapPool&) = delete;
   ZswapPool& operator=(const ZswapPool&) = delete;
 
-  // Reserves address space, at `wish` where that is free; memory comes and goes with use. 7/8 of what may be swapped
-  // out is always enough, and twice that leaves room for slabs that are not full. Compressors must be of the same
-  // codec.
-  [[nodiscard]] bool init(size_t address_space, Codec codec, void* wish = nullptr);
+  // Reserves address space (at most zswap::kPlaceEnd), at `wish` where that is free; memory comes and goes with use.
+  // 7/8 of what may be swapped out is always enough, and twice that leaves room for slabs that are not full.
+  [[nodiscard]] bool init(size_t address_space, void* wish = nullptr);
   // Nobody may use the pool any more.
   void destroy();
 
-  [[nodiscard]] Stored store(Compressor& compressor, const void* page);
+  // Entries of both codecs may lie side by side.
+  [[nodiscard]] Stored store(Compressor& compressor, Codec codec, const void* page);
   // False: the entry is damaged, and the page's content undefined. The caller owns the entry, so that nobody drops it.
   [[nodiscard]] bool load(Compressor& compressor, uint64_t handle, void* page) const;
   // Never makes a system call.
   void drop(uint64_t handle);
   // With one lock hold. Handles that are 0 are left out.
   void drop_many(const uint64_t* handles, unsigned count);
+  // Whether so much of the pool lies in slots that nobody uses that pack() is worth its time.
+  bool is_loose();
+  // Moves entries into fuller slabs of their sizes, as far as that helps; shrink() then gives emptied ones back.
+  // Handles of entries that were moved are replaced (0 and those of same-filled pages stay); returns how many were. The
+  // caller owns the entries: nobody loads or drops them meanwhile. `count` is at most kMostPacked.
+  unsigned pack(uint64_t* handles, unsigned count);
+  static constexpr unsigned kMostPacked = 64;
   static bool is_same_filled(uint64_t handle) { return zswap::is_same_filled(handle); }
 
   // Memory of the pool: never less than the system counts, but for tables of 3 bits a slab. Without the lock.
@@ -72,7 +79,6 @@ class ZswapPool {
   // takes as many slabs as lie side by side. For threads that may take their time: it interrupts all processors.
   Pages shrink(Pages keep = kReserve);
 
-  Codec codec() const { return codec_; }
   ZswapStats stats() const;
   // Null when all agrees, else what does not.
   const char* verify();
@@ -86,15 +92,15 @@ class ZswapPool {
   void after_fork_in_child() WEIR_NO_TSA { slabs_.after_fork_in_child(); }
 
  private:
-  [[nodiscard]] Stored place(const char* entry, size_t bytes);
+  [[nodiscard]] Stored place(const char* entry, size_t bytes, Codec codec);
   void drop_entry(uint64_t handle) WEIR_REQUIRES(mutex_);
 
   Mutex mutex_{LockRank::kSwap};
   zswap::Slabs slabs_;  // guarded by mutex_, but for what its header says
-  Codec codec_ = Codec::kLz4;
   std::atomic<uint64_t> max_pages_{0};
-  std::atomic<uint64_t> entries_{0};           // written with mutex_ held
-  std::atomic<uint64_t> compressed_bytes_{0};  // written with mutex_ held
+  std::atomic<uint64_t> entries_{0};             // written with mutex_ held
+  std::atomic<uint64_t> compressed_bytes_{0};    // written with mutex_ held
+  unsigned moving_ WEIR_GUARDED_BY(mutex_) = 0;  // entries that have two slots for a moment
   std::atomic<uint64_t> same_filled_{0};
   std::atomic<uint64_t> incompressible_{0};
   std::atomic<uint64_t> full_{0};

@@ -41,7 +41,6 @@ uint32_t SlabSet::next(uint32_t from) const {
 }
 
 bool Slabs::init(size_t bytes, void* wish) {
-  // A handle has room for 2^47 bytes, as much as there is.
   const size_t slabs = bytes / kSlabBytes;
   if (slabs == 0 || slabs >= kNone) return false;
   capacity_ = static_cast<uint32_t>(slabs);
@@ -70,6 +69,8 @@ void Slabs::destroy() {
   accessible_.store(0, std::memory_order_relaxed);
   for (unsigned c = 0; c < kMaxClasses; ++c) {
     has_[c] = 0;
+    slabs_of_[c] = 0;
+    taken_of_[c] = 0;
     for (Group& group : groups_[c]) group.head = kNone;
   }
   resident_.store(0, std::memory_order_relaxed);
@@ -204,6 +205,7 @@ void Slabs::start(uint32_t i, unsigned c) {
   slab.size_class = static_cast<uint8_t>(c);
   slab.taken = 0;
   bitmap::set_range(slab.free, 0, kClasses.slots[c]);
+  ++slabs_of_[c];
   enlist(i);
 }
 
@@ -215,6 +217,7 @@ size_t Slabs::take_slot(uint32_t i) {
   add_resident(more);
   bitmap::clear(slab.free, slot);
   ++slab.taken;
+  ++taken_of_[slab.size_class];
   regroup(i);
   return i * kSlabBytes + slot * size_t{kClasses.size[slab.size_class]};
 }
@@ -242,16 +245,52 @@ bool Slabs::give(size_t place) {
   if (!locate(place, i, slot)) return false;
   Slab& slab = slabs_[i];
   bitmap::set(slab.free, slot);
+  --taken_of_[slab.size_class];
   if (--slab.taken != 0) {
     regroup(i);
     return true;
   }
   delist(i);
   bitmap::clear_range(slab.free, 0, kClasses.slots[slab.size_class]);
+  --slabs_of_[slab.size_class];
   slab.size_class = kUnused;
   empty_.add(i);
   add_empty(Pages(slab.touched));
   return true;
+}
+
+uint32_t Slabs::slabs_to_win(unsigned c) const {
+  const uint64_t slots = kClasses.slots[c];
+  return slabs_of_[c] - static_cast<uint32_t>((taken_of_[c] + slots - 1) / slots);
+}
+
+Pages Slabs::packable() const {
+  uint64_t slabs = 0;
+  for (unsigned c = 0; c < kClasses.count; ++c) slabs += slabs_to_win(c);
+  return Pages(slabs * pages_of(kSlabBytes).v);
+}
+
+// Of each group, fullest first, the first slab with a free slot that costs no memory.
+uint32_t Slabs::fuller_than(uint32_t i) const {
+  const unsigned c = slabs_[i].size_class;
+  for (unsigned bits = has_[c]; bits != 0;) {
+    const unsigned g = static_cast<unsigned>(std::bit_width(bits)) - 1;
+    const uint32_t other = groups_[c][g].head;
+    if (slabs_[other].taken < slabs_[i].taken) return kNone;
+    if (other != i && growth(other) == Pages(0)) return other;
+    bits &= ~(1u << g);
+  }
+  return kNone;
+}
+
+size_t Slabs::take_fuller(size_t place) {
+  uint32_t i;
+  unsigned slot;
+  if (!locate(place, i, slot)) return kNoPlace;
+  const unsigned c = slabs_[i].size_class;
+  if (uint64_t{slabs_to_win(c)} * kPackedShare <= slabs_of_[c]) return kNoPlace;
+  const uint32_t other = fuller_than(i);
+  return other == kNone ? kNoPlace : take_slot(other);
 }
 
 // The run from an empty slab to the last empty one that only slabs without entries lie in between.
@@ -347,6 +386,19 @@ const char* Slabs::verify_lists(uint64_t listed) const {
   return seen == listed ? nullptr : "a slab with free slots is in no list";
 }
 
+const char* Slabs::verify_classes() const {
+  uint32_t slabs[kMaxClasses] = {};
+  uint64_t taken[kMaxClasses] = {};
+  for (uint32_t i = 0; i < used_; ++i) {
+    if (slabs_[i].size_class == kUnused) continue;
+    ++slabs[slabs_[i].size_class];
+    taken[slabs_[i].size_class] += slabs_[i].taken;
+  }
+  for (unsigned c = 0; c < kMaxClasses; ++c)
+    if (slabs[c] != slabs_of_[c] || taken[c] != taken_of_[c]) return "a class's slabs or slots are miscounted";
+  return nullptr;
+}
+
 const char* Slabs::verify(uint64_t& taken) const {
   taken = 0;
   uint64_t listed = 0;
@@ -359,6 +411,7 @@ const char* Slabs::verify(uint64_t& taken) const {
     listed += slabs_[i].group != kFull;
     taken += slabs_[i].taken;
   }
+  if (const char* wrong = verify_classes()) return wrong;
   if (touched + pages_of(used_ * sizeof(Slab)) != resident()) return "resident pages are miscounted";
   if (empty != this->empty()) return "pages of empty slabs are miscounted";
   return verify_lists(listed);

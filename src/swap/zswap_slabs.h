@@ -63,6 +63,14 @@ class Slabs {
   [[nodiscard]] bool give(size_t place);
   bool is_taken(size_t place) const;
 
+  // For compaction (kernel: zs_compact). Random drops leave slabs partly empty, and what comes later may need others:
+  // pages compress differently in another phase of the program. Pages that would be won if the entries of each class
+  // filled as few slabs as they can:
+  Pages packable() const;
+  // A place for an entry of the class of the one at `place`, in another slab that is no emptier, so that moving entries
+  // comes to an end; kNoPlace: there is none, it would cost memory, or the class is packed well enough.
+  [[nodiscard]] size_t take_fuller(size_t place);
+
   // Gives the memory of empty slabs back, in three steps, so that the system call comes without the lock: isolate()
   // picks runs of slabs nobody can take then, until all but `keep` pages of empty slabs are in some; purge() has the
   // kernel take the memory (any thread, no lock); finish() frees the slabs and returns the pages given back.
@@ -94,6 +102,9 @@ class Slabs {
   // A purge runs across up to so many slabs without memory: looking at a table that maps nothing is cheaper than
   // another system call with its interrupts; 32 slabs are one such table.
   static constexpr uint32_t kMaxGap = 32;
+  // A class is packed well enough when fewer than this share of its slabs could be won: a sixteenth is what a pool in
+  // use has anyway.
+  static constexpr uint32_t kPackedShare = 16;
   static constexpr uint8_t kUnused = 0xff;  // of Slab::size_class
   static constexpr uint8_t kFull = 0xff;    // of Slab::group
 
@@ -123,6 +134,8 @@ class Slabs {
   uint32_t grow();
   uint32_t near_hole(unsigned c) const;
   size_t take_slot(uint32_t i);
+  uint32_t slabs_to_win(unsigned c) const;
+  uint32_t fuller_than(uint32_t i) const;
   void enlist(uint32_t i);
   void delist(uint32_t i);
   void regroup(uint32_t i);
@@ -132,6 +145,7 @@ class Slabs {
   void drop_empty(Pages pages);
   const char* verify_slab(uint32_t i) const;
   const char* verify_lists(uint64_t listed) const;
+  const char* verify_classes() const;
 
   char* memory_ = nullptr;
   Slab* slabs_ = nullptr;
@@ -142,7 +156,9 @@ class Slabs {
   SlabSet fresh_;                        // below used_, without entries, without memory
   SlabSet isolated_;                     // on their way from empty_ to fresh_
   Group groups_[kMaxClasses][kGroups];
-  uint8_t has_[kMaxClasses] = {};  // a bit for each group that is not empty
+  uint8_t has_[kMaxClasses] = {};        // a bit for each group that is not empty
+  uint32_t slabs_of_[kMaxClasses] = {};  // with entries
+  uint64_t taken_of_[kMaxClasses] = {};  // slots in use
   std::atomic<uint64_t> resident_{0};
   std::atomic<uint64_t> empty_pages_{0};
 };

@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 15u);
+  EXPECT_EQ(changeable, 16u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

@@ -78,7 +78,7 @@ TEST_F(SysctlTest, EveryChangeableOptionHasItsBounds) {
       // Of a choice, its name.
       Line name;
       format_number(name, each.id, good);
-      const bool is_choice = option.kind == OptionKind::kOom;
+      const bool is_choice = option.kind == OptionKind::kOom || option.kind == OptionKind::kCompressor;
       const Outcome outcome = set(each.name, is_choice ? std::string(name.view()) : std::to_string(good));
       EXPECT_EQ(outcome.error, 0) << good << ": " << outcome.report;
       EXPECT_EQ(option_value(a_.options(), each.id), good);
@@ -151,6 +151,9 @@ TEST_F(SysctlTest, HowIsReclaimedFollows) {
   ASSERT_EQ(set("standby_percent", "33").error, 0);
   ASSERT_EQ(set("vm.page-cluster", "5").error, 0);
   ASSERT_EQ(set("zswap_max", "3M").error, 0);
+  EXPECT_EQ(a_.node().policy().codec.load(), Codec::kLz4);
+  ASSERT_EQ(set("zswap_compressor", "zstd").error, 0);
+  EXPECT_EQ(a_.node().policy().codec.load(), Codec::kZstd);
   EXPECT_EQ(a_.node().policy().standby_percent, 33u);
   EXPECT_EQ(a_.node().policy().most_readahead, 32u);
   EXPECT_EQ(a_.node().policy().zswap_max.load(), Pages(768));

@@ -210,6 +210,55 @@ TEST_F(ReclaimerTest, MoreThanTheLimitWithinTheLimit) {
   expect_nothing_left();
 }
 
+// A page of which so many percent do not compress.
+void write_noise(char* page, uint64_t seed, unsigned percent) {
+  for (size_t at = 0; at < kPageSize; at += sizeof(uint64_t)) {
+    const uint64_t word = at * 100 < kPageSize * percent ? pattern_word(seed, at) : seed;
+    memcpy(page + at, &word, sizeof(word));
+  }
+}
+
+// Pages are written anew in random order, and compress a little better or worse each time. Compressed memory in slots
+// of sizes that are not needed any more is then moved together; otherwise the limit would be exceeded by a fifth.
+TEST_F(ReclaimerTest, PagesThatCompressDifferentlyLaterFindRoom) {
+  constexpr Pages kData(kLimitPages.v * 15 / 8);
+  char* data = static_cast<char*>(a_->malloc(nullptr, bytes_of(kData)));
+  ASSERT_NE(data, nullptr);
+  std::vector<unsigned> written(kData.v, 30);
+  for (uint64_t i = 0; i < kData.v; ++i) write_noise(data + i * kPageSize, i, 30);
+  for (unsigned percent : {36u, 27u, 33u, 30u, 36u, 28u}) {
+    for (uint64_t n = 0; n < kData.v; ++n) {
+      const uint64_t i = random_.below(kData.v);
+      write_noise(data + i * kPageSize, i, percent);
+      written[i] = percent;
+    }
+  }
+  expect_whole();
+  std::vector<char> expected(kPageSize);
+  for (uint64_t i = 0; i < kData.v; ++i) {
+    write_noise(expected.data(), i, written[i]);
+    ASSERT_EQ(memcmp(data + i * kPageSize, expected.data(), kPageSize), 0) << "page " << i;
+  }
+  const ReclaimStats s = stats();
+  EXPECT_GT(s.zswap_moved, kLimitPages.v / 4);
+  EXPECT_LE(s.resident_peak, kLimitPages + Pages(kLimitPages.v / 16));
+  ASSERT_EQ(a_->free(nullptr, data).misuse, Misuse::kNone);
+  expect_nothing_left();
+}
+
+// What was compressed stays as it is when zswap_compressor changes.
+TEST_F(ReclaimerTest, EntriesOfBothCodecsLieSideBySide) {
+  for (ZswapCompressor compressor : {ZswapCompressor::kLz4, ZswapCompressor::kZstd, ZswapCompressor::kLz4}) {
+    a_.options().zswap_compressor = compressor;
+    ASSERT_TRUE(a_.reclaimer().options_changed(Reclaimer::Budget::kStays));
+    for (int i = 0; i < 80; ++i) ASSERT_TRUE(allocate(size_t{200} << 10, Content::kCompressible));
+  }
+  expect_whole();
+  for (int round = 0; round < 2; ++round) expect_content();
+  expect_whole();
+  expect_nothing_left();
+}
+
 TEST_F(ReclaimerTest, ContentIsExactAfterEverythingWasSwapped) {
   constexpr size_t kBlock = size_t{200} << 10;
   constexpr uint64_t kBlocks = 60;

@@ -51,11 +51,14 @@ struct Regime {
   bool zswap;
   ZswapCompressor compressor;
   bool file;
+  bool changes;  // the compressor, meanwhile
 };
 constexpr Regime kRegimes[] = {
-    {"lz4", true, ZswapCompressor::kLz4, false},    {"lz4 and a file", true, ZswapCompressor::kLz4, true},
-    {"zstd", true, ZswapCompressor::kZstd, false},  {"zstd and a file", true, ZswapCompressor::kZstd, true},
-    {"a file", false, ZswapCompressor::kLz4, true},
+    {"lz4", true, ZswapCompressor::kLz4, false, false},
+    {"both codecs", true, ZswapCompressor::kZstd, false, true},
+    {"both codecs and a file", true, ZswapCompressor::kLz4, true, true},
+    {"zstd and a file", true, ZswapCompressor::kZstd, true, false},
+    {"a file", false, ZswapCompressor::kLz4, true, false},
 };
 
 [[noreturn]] void failed(const char* what, const void* p, size_t size) {
@@ -393,6 +396,9 @@ void disturb(Shared& s, uint64_t seed) {
     } else if (what < 11) {
       s.a.zone().set_managed(Pages((kLimit >> kPageShift) * (4 + random.below(5)) / 8));
       s.a.reclaimer().wake_kswapd(s.a.zone().node());
+    } else if (what < 12 && s.regime.changes) {
+      s.a.options().zswap_compressor = random.below(2) == 0 ? ZswapCompressor::kLz4 : ZswapCompressor::kZstd;
+      if (!s.a.reclaimer().options_changed(Reclaimer::Budget::kStays)) failed("options were refused", nullptr, 0);
     } else if (what < 13) {
       static_cast<void>(s.a.reclaimer().stats());
     } else {
@@ -414,15 +420,16 @@ void report(Shared& s) {
   printf(
       "limit_stress: %s: %llu operations, %llu refused, %llu forks, %llu heaps, peak %llu of %llu pages, out %llu "
       "compressed %llu written, in "
-      "%llu and %llu, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages\n",
+      "%llu and %llu, %llu moved, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages\n",
       s.regime.name, static_cast<unsigned long long>(s.operations.load()),
       static_cast<unsigned long long>(s.refused.load()), static_cast<unsigned long long>(s.forks.load()),
       static_cast<unsigned long long>(s.heaps_destroyed.load()), static_cast<unsigned long long>(r.resident_peak.v),
       static_cast<unsigned long long>(r.limit.v), static_cast<unsigned long long>(r.zswpout),
       static_cast<unsigned long long>(r.pswpout), static_cast<unsigned long long>(r.zswpin),
-      static_cast<unsigned long long>(r.pswpin), static_cast<unsigned long long>(r.pgfault_standby),
-      static_cast<unsigned long long>(r.allocstall), static_cast<unsigned long long>(r.stall_longest_us / 1000),
-      static_cast<unsigned long long>(r.swap_used.v), static_cast<unsigned long long>(r.swap_total.v));
+      static_cast<unsigned long long>(r.pswpin), static_cast<unsigned long long>(r.zswap_moved),
+      static_cast<unsigned long long>(r.pgfault_standby), static_cast<unsigned long long>(r.allocstall),
+      static_cast<unsigned long long>(r.stall_longest_us / 1000), static_cast<unsigned long long>(r.swap_used.v),
+      static_cast<unsigned long long>(r.swap_total.v));
   fflush(stdout);
   if (r.resident_peak.v * kPageSize > kLimit + kTolerance) failed("far above the limit", nullptr, r.resident_peak.v);
   if (r.swap_read_error != 0) failed("pages could not be read back", nullptr, r.swap_read_error);

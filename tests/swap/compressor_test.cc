@@ -16,10 +16,10 @@ namespace {
 
 class CompressorTest : public testing::TestWithParam<Codec> {
  public:
-  void SetUp() override { ASSERT_TRUE(compressor_.init(GetParam())); }
+  void SetUp() override { ASSERT_TRUE(compressor_.init()); }
   void TearDown() override { compressor_.destroy(); }
   size_t compress(const Page& page, size_t capacity = 2 * kPageSize) {
-    return compressor_.compress(page.bytes, out_, capacity);
+    return compressor_.compress(GetParam(), page.bytes, out_, capacity);
   }
   Compressor compressor_;
   char out_[2 * kPageSize];
@@ -34,7 +34,7 @@ TEST_P(CompressorTest, EveryKindOfPageComesBack) {
     const size_t bytes = compress(page_);
     ASSERT_NE(bytes, 0u) << "seed " << seed;
     memset(back_.bytes, 0x5a, kPageSize);
-    ASSERT_TRUE(compressor_.decompress(out_, bytes, back_.bytes)) << "seed " << seed;
+    ASSERT_TRUE(compressor_.decompress(GetParam(), out_, bytes, back_.bytes)) << "seed " << seed;
     ASSERT_EQ(page_, back_) << "seed " << seed;
   }
 }
@@ -61,7 +61,7 @@ TEST_P(CompressorTest, NeverWritesBeyondTheCapacity) {
     }
     // A refusal leaves nothing behind that would harm the next page.
     ASSERT_EQ(compress(page_), bytes);
-    ASSERT_TRUE(compressor_.decompress(out_, bytes, back_.bytes));
+    ASSERT_TRUE(compressor_.decompress(GetParam(), out_, bytes, back_.bytes));
     ASSERT_EQ(page_, back_);
   }
 }
@@ -69,10 +69,10 @@ TEST_P(CompressorTest, NeverWritesBeyondTheCapacity) {
 TEST_P(CompressorTest, OnlyExactlyOnePageIsRight) {
   make_records(page_, 3);
   const size_t bytes = compress(page_);
-  EXPECT_FALSE(compressor_.decompress(out_, bytes - 1, back_.bytes));
-  EXPECT_FALSE(compressor_.decompress(out_, bytes / 2, back_.bytes));
-  EXPECT_FALSE(compressor_.decompress(out_, 1, back_.bytes));
-  EXPECT_FALSE(compressor_.decompress(out_, 0, back_.bytes));
+  EXPECT_FALSE(compressor_.decompress(GetParam(), out_, bytes - 1, back_.bytes));
+  EXPECT_FALSE(compressor_.decompress(GetParam(), out_, bytes / 2, back_.bytes));
+  EXPECT_FALSE(compressor_.decompress(GetParam(), out_, 1, back_.bytes));
+  EXPECT_FALSE(compressor_.decompress(GetParam(), out_, 0, back_.bytes));
 }
 
 // Damaged input may give a wrong page (finding that is the checksum's work), but never touches anything else.
@@ -91,7 +91,7 @@ TEST_P(CompressorTest, DamagedInputIsHarmless) {
     const size_t bytes = compress(page_);
     const uint64_t damages = 1 + random.below(8);
     for (uint64_t k = 0; k < damages; ++k) out_[random.below(bytes)] = static_cast<char>(random.next());
-    refused += !compressor_.decompress(out_, bytes, guarded.page.bytes);
+    refused += !compressor_.decompress(GetParam(), out_, bytes, guarded.page.bytes);
     for (size_t k = 0; k < sizeof(guarded.before); ++k) {
       ASSERT_EQ(guarded.before[k], 0x33);
       ASSERT_EQ(guarded.after[k], 0x33);
@@ -104,7 +104,7 @@ TEST_P(CompressorTest, ScratchIsTheOwners) {
   memset(compressor_.scratch(), 0x42, kPageSize);
   for (uint64_t seed = 0; seed < 20; ++seed) {
     make_page(page_, seed);
-    ASSERT_TRUE(compressor_.decompress(out_, compress(page_), back_.bytes));
+    ASSERT_TRUE(compressor_.decompress(GetParam(), out_, compress(page_), back_.bytes));
   }
   for (size_t i = 0; i < kPageSize; ++i) ASSERT_EQ(compressor_.scratch()[i], 0x42);
 }
@@ -112,11 +112,11 @@ TEST_P(CompressorTest, ScratchIsTheOwners) {
 TEST_P(CompressorTest, CanBeInitializedAgain) {
   compressor_.destroy();
   compressor_.destroy();
-  ASSERT_TRUE(compressor_.init(Codec::kZstd));
+  ASSERT_TRUE(compressor_.init());
   compressor_.destroy();
-  ASSERT_TRUE(compressor_.init(GetParam()));
+  ASSERT_TRUE(compressor_.init());
   make_records(page_, 9);
-  ASSERT_TRUE(compressor_.decompress(out_, compress(page_), back_.bytes));
+  ASSERT_TRUE(compressor_.decompress(GetParam(), out_, compress(page_), back_.bytes));
   EXPECT_EQ(page_, back_);
 }
 
@@ -138,7 +138,7 @@ TEST_P(CompressorTest, UsesLittleStack) {
     char here;
     for (uint64_t seed = 0; seed < 200; ++seed) {
       make_page(test.page_, seed);
-      if (!test.compressor_.decompress(test.out_, test.compress(test.page_), test.back_.bytes)) abort();
+      if (!test.compressor_.decompress(GetParam(), test.out_, test.compress(test.page_), test.back_.bytes)) abort();
     }
     const char* lowest = test.stack_;
     while (*lowest == kPaint) ++lowest;

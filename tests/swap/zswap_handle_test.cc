@@ -9,15 +9,18 @@
 namespace weir::zswap {
 namespace {
 
-TEST(ZswapHandle, EntriesKeepPlaceAndSize) {
-  for (size_t place : {size_t{0}, size_t{16}, size_t{65520}, (size_t{1} << 47) - 16}) {
+TEST(ZswapHandle, EntriesKeepPlaceSizeAndCodec) {
+  for (size_t place : {size_t{0}, size_t{16}, size_t{65520}, kPlaceEnd - 16}) {
     for (size_t bytes : {1, 100, 3628, 4095}) {
-      const uint64_t handle = entry_handle(place, bytes);
-      EXPECT_NE(handle, 0u);
-      EXPECT_LT(handle, uint64_t{1} << 56);
-      EXPECT_FALSE(is_same_filled(handle));
-      EXPECT_EQ(entry_place(handle), place);
-      EXPECT_EQ(entry_bytes(handle), bytes);
+      for (Codec codec : {Codec::kLz4, Codec::kZstd}) {
+        const uint64_t handle = entry_handle(place, bytes, codec);
+        EXPECT_NE(handle, 0u);
+        EXPECT_LT(handle, uint64_t{1} << 56);
+        EXPECT_FALSE(is_same_filled(handle));
+        EXPECT_EQ(entry_place(handle), place);
+        EXPECT_EQ(entry_bytes(handle), bytes);
+        EXPECT_EQ(entry_codec(handle), codec);
+      }
     }
   }
 }

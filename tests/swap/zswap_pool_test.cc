@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -22,8 +23,8 @@ using Result = ZswapPool::Result;
 class ZswapPoolTest : public testing::TestWithParam<Codec> {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(pool_->init(size_t{256} << 20, GetParam()));
-    ASSERT_TRUE(compressor_.init(GetParam()));
+    ASSERT_TRUE(pool_->init(size_t{256} << 20));
+    ASSERT_TRUE(compressor_.init());
   }
   void TearDown() override {
     EXPECT_EQ(pool_->verify(), nullptr) << pool_->verify();
@@ -32,7 +33,7 @@ class ZswapPoolTest : public testing::TestWithParam<Codec> {
   }
   // The handle of a page that must be stored.
   uint64_t store(const Page& page) {
-    const ZswapPool::Stored stored = pool_->store(compressor_, page.bytes);
+    const ZswapPool::Stored stored = pool_->store(compressor_, GetParam(), page.bytes);
     EXPECT_EQ(stored.result, Result::kStored);
     EXPECT_NE(stored.handle, 0u);
     EXPECT_LT(stored.handle, uint64_t{1} << 56);
@@ -97,9 +98,9 @@ TEST_P(ZswapPoolTest, SameFilledPagesTakeNoMemory) {
 
 TEST_P(ZswapPoolTest, NoiseIsRefusedWithoutMemory) {
   make_noise(page_, 1, kPageSize);
-  EXPECT_EQ(pool_->store(compressor_, page_.bytes).result, Result::kIncompressible);
+  EXPECT_EQ(pool_->store(compressor_, GetParam(), page_.bytes).result, Result::kIncompressible);
   make_noise(page_, 2, kPageSize * 93 / 100);
-  EXPECT_EQ(pool_->store(compressor_, page_.bytes).result, Result::kIncompressible);
+  EXPECT_EQ(pool_->store(compressor_, GetParam(), page_.bytes).result, Result::kIncompressible);
   EXPECT_EQ(pool_->stats().incompressible, 2u);
   EXPECT_EQ(pool_->pool_pages(), Pages(0));
   make_noise(page_, 3, kPageSize * 85 / 100);
@@ -114,7 +115,7 @@ TEST_P(ZswapPoolTest, FullBeyondTheLimitAndUsableAgainAfterDrops) {
   std::vector<uint64_t> handles;
   for (uint64_t seed = 0;; ++seed) {
     make_records(page_, seed);
-    const auto stored = pool_->store(compressor_, page_.bytes);
+    const auto stored = pool_->store(compressor_, GetParam(), page_.bytes);
     if (stored.result == Result::kFull) break;
     ASSERT_EQ(stored.result, Result::kStored);
     handles.push_back(stored.handle);
@@ -160,6 +161,50 @@ TEST_P(ZswapPoolTest, ShrinkGivesBackWhatIsEmpty) {
   EXPECT_LE(pool_->pool_pages(), Pages(2)) << "the descriptors of some 60 slabs";
 }
 
+// Of pages of one kind most are gone, and others come: without packing, their slots would be lost to these.
+TEST_P(ZswapPoolTest, PackMakesRoomForOtherSizes) {
+  std::vector<uint64_t> handles = store_many(6000), left;
+  EXPECT_FALSE(pool_->is_loose());
+  std::vector<uint64_t> seeds;
+  for (uint64_t i = 0; i < handles.size(); ++i) {
+    if (i % 5 == 0) {
+      left.push_back(handles[i]);
+      seeds.push_back(i);
+    } else {
+      pool_->drop(handles[i]);
+    }
+  }
+  make_same_filled(page_, 5);
+  const uint64_t same = store(page_);
+  ASSERT_TRUE(pool_->is_loose());
+  const Pages before = pool_->pool_pages();
+  unsigned moved = 0;
+  for (unsigned round = 0; pool_->is_loose() && round < 8; ++round) {
+    for (size_t at = 0; at < left.size(); at += 40) {
+      uint64_t batch[ZswapPool::kMostPacked] = {0, same};
+      const size_t n = left.size() - at < 40 ? left.size() - at : 40;
+      std::copy_n(left.begin() + static_cast<ptrdiff_t>(at), n, batch + 2);
+      moved += pool_->pack(batch, static_cast<unsigned>(n + 2));
+      ASSERT_EQ(batch[0], 0u);
+      ASSERT_EQ(batch[1], same);
+      std::copy_n(batch + 2, n, left.begin() + static_cast<ptrdiff_t>(at));
+    }
+  }
+  EXPECT_GT(moved, 600u);
+  EXPECT_FALSE(pool_->is_loose());
+  EXPECT_EQ(pool_->verify(), nullptr) << pool_->verify();
+  EXPECT_EQ(pool_->stats().stored, left.size() + 1);
+  pool_->shrink(Pages(0));
+  EXPECT_LT(pool_->pool_pages().v, before.v / 3);
+  for (size_t i = 0; i < left.size(); ++i) {
+    make_records(page_, seeds[i]);
+    ASSERT_TRUE(comes_back(left[i], page_)) << i;
+    pool_->drop(left[i]);
+  }
+  pool_->drop(same);
+  EXPECT_EQ(pool_->stats().stored, 0u);
+}
+
 TEST_P(ZswapPoolTest, DropManyLeavesOutNothing) {
   std::vector<uint64_t> handles = store_many(10);
   make_same_filled(page_, 3);
@@ -192,9 +237,9 @@ TEST_P(ZswapPoolTest, ForeignHandlesAreRefused) {
   const uint64_t handle = store(page_);
   EXPECT_FALSE(pool_->load(compressor_, 0, back_.bytes));
   EXPECT_FALSE(pool_->load(compressor_, handle + 1, back_.bytes));
-  EXPECT_FALSE(pool_->load(compressor_, zswap::entry_handle(size_t{1} << 40, 100), back_.bytes));
-  EXPECT_FALSE(pool_->load(compressor_, zswap::entry_handle(0, 4095), back_.bytes));
-  EXPECT_FALSE(pool_->load(compressor_, zswap::entry_handle(size_t{255} << 20, 100), back_.bytes));
+  EXPECT_FALSE(pool_->load(compressor_, zswap::entry_handle(size_t{1} << 40, 100, GetParam()), back_.bytes));
+  EXPECT_FALSE(pool_->load(compressor_, zswap::entry_handle(0, 4095, GetParam()), back_.bytes));
+  EXPECT_FALSE(pool_->load(compressor_, zswap::entry_handle(size_t{255} << 20, 100, GetParam()), back_.bytes));
 }
 
 TEST_P(ZswapPoolTest, DroppingTwiceEndsTheProcess) {

@@ -67,6 +67,59 @@ TEST(ZswapClasses, SizesRiseAndFitTheSlab) {
   }
 }
 
+// Most entries of some classes go, at random: what is left moves together until little can be won, without taking
+// memory, and what is emptied can be had back.
+TEST_F(ZswapSlabs, EntriesMoveTogether) {
+  Random random(17);
+  std::vector<size_t> places;
+  for (size_t bytes : {300, 1500, 1500, 3000})
+    for (unsigned i = 0; i < 3000; ++i) places.push_back(take(bytes));
+  EXPECT_LE(slabs_->packable(), Pages(0));
+  std::vector<size_t> left;
+  for (size_t place : places) {
+    if (random.below(100) < 30) {
+      left.push_back(place);
+    } else {
+      ASSERT_TRUE(slabs_->give(place));
+    }
+  }
+  const Pages before = slabs_->resident(), could = slabs_->packable();
+  ASSERT_GT(could.v, before.v / 2);
+  unsigned moves = 0;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (size_t& place : left) {
+      const size_t to = slabs_->take_fuller(place);
+      if (to == Slabs::kNoPlace) continue;
+      ASSERT_NE(to / kSlabBytes, place / kSlabBytes);
+      ASSERT_TRUE(slabs_->give(place));
+      place = to;
+      moved = true;
+      ASSERT_LE(++moves, left.size() * 8) << "entries go round";
+    }
+  }
+  EXPECT_EQ(slabs_->resident(), before);
+  expect_verified(left.size());
+  for (size_t place : left) ASSERT_TRUE(slabs_->is_taken(place));
+  EXPECT_LT(slabs_->packable().v, could.v / 8);
+  EXPECT_GT(purge_all(Pages(0)).v, could.v * 7 / 8);
+  expect_verified(left.size());
+}
+
+TEST_F(ZswapSlabs, NothingMovesThatDoesNotHelp) {
+  EXPECT_EQ(slabs_->take_fuller(0), Slabs::kNoPlace) << "nothing is there";
+  const size_t alone = take(1500);
+  EXPECT_EQ(slabs_->take_fuller(alone), Slabs::kNoPlace) << "the only slab of its class";
+  EXPECT_EQ(slabs_->take_fuller(alone + 16), Slabs::kNoPlace) << "not the place of an entry";
+  std::vector<size_t> places;
+  for (unsigned i = 0; i < 2000; ++i) places.push_back(take(700));
+  for (unsigned i = 0; i < 40; ++i) ASSERT_TRUE(slabs_->give(places[i * 50]));
+  for (unsigned i = 1; i < 2000; ++i) {
+    if (i % 50 == 0) continue;
+    ASSERT_EQ(slabs_->take_fuller(places[i]), Slabs::kNoPlace) << "a fiftieth is free: " << i;
+  }
+}
+
 TEST_F(ZswapSlabs, SetFindsMembers) {
   SlabSet set;
   ASSERT_TRUE(set.init(100000));

@@ -34,7 +34,7 @@ start texts env LD_PRELOAD="$library" WEIR_CONF="pool=some.pool,swap=/no/such/pl
 prints $'pool = some.pool\nswap = /no/such/place\nswap_fault = none' "$weir" get "$pid" pool swap swap_fault
 invoke "$weir" get --changeable "$limited"
 holds "what can be changed" [ "$(awk '{print $1}' "$room/output" | sort | tr '\n' ' ')" = \
-  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zone_reclaim_mode zswap_max " ]
+  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
 refuses 64 "weir: get: unknown key 'limti' (did you mean 'limit'?)" "$weir" get "$limited" limti
 refuses 66 "weir: process $$: it is not on weir (or was started with stats_page=0)" "$weir" get $$
 refuses_with 64 "pid" "$weir" get
@@ -59,6 +59,8 @@ holds "low" [ "$(zone_value "$limited" low)" = $((1024 + 96 * 256 / 10)) ]
 # -- how is swapped, and decay
 prints $'standby_percent = 25 (was 10)\nvm.page-cluster = 0 (was 3)\nzswap_max = 8M (was 0)\ndecay_ms = 1000 (was 10000)' \
   "$weir" set "$limited" standby_percent=25 vm.page-cluster=0 zswap_max=8M decay_ms=1s
+
+prints "zswap_compressor = zstd (was lz4)" "$weir" set "$limited" zswap_compressor=zstd
 
 # -- refusals
 refuses 64 "weir: process $limited: page_cluster=7: expected a whole number 0..6 (2^n pages)" "$weir" set "$limited" page_cluster=7
