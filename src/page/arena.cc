@@ -71,7 +71,7 @@ bool Arena::init(const ArenaPlace& place, MetadataStrides extra, int os_node) {
   const size_t strides[kNrArrays] = {kUnitPages / 8, kUnitPages * sizeof(PageDesc), extra.first, extra.second};
   const size_t units = place.capacity.v / kUnitPages;
   char* next = place.metadata;
-  if (!make_accessible(next, fixed_metadata_bytes(place.capacity))) return false;
+  if (!make_metadata_accessible(next, fixed_metadata_bytes(place.capacity))) return false;
   fixed_bytes_ = fixed_metadata_bytes(place.capacity);
   free_max_blocks_ = reinterpret_cast<uint64_t*>(next);
   pageblock_types_ = reinterpret_cast<MigrateType*>(next + max_block_bitmap_bytes(place.capacity));
@@ -101,13 +101,21 @@ bool Arena::make_accessible(char* from, size_t bytes) {
   return ok;
 }
 
+// Where the system gives huge pages unasked, one touch would make memory of all that describes a GiB. Shorter stretches
+// than a huge page are not worth the system call.
+bool Arena::make_metadata_accessible(char* from, size_t bytes) {
+  if (!make_accessible(from, bytes)) return false;
+  if (bytes >= kPageblockPages * kPageSize) os::vm_huge_pages(from, bytes, false);
+  return true;
+}
+
 bool Arena::grow_to(Pages pages) {
   if (pages > place_.capacity) return false;
   const size_t units = (pages.v + kUnitPages - 1) / kUnitPages;
   for (Array& a : arrays_) {
     const size_t wanted = align_up(units * a.bytes_per_unit, kMetadataStep);
     if (wanted <= a.committed) continue;
-    if (!make_accessible(a.base + a.committed, wanted - a.committed)) return false;
+    if (!make_metadata_accessible(a.base + a.committed, wanted - a.committed)) return false;
     a.committed = wanted;
   }
   if (!make_accessible(place_.memory + bytes_of(accessible_), bytes_of(pages - accessible_))) return false;

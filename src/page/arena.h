@@ -81,6 +81,7 @@ class Arena {
   };
 
   bool make_accessible(char* from, size_t bytes);
+  bool make_metadata_accessible(char* from, size_t bytes);
 
   ArenaPlace place_;
   int os_node_ = -1;
