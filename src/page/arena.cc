@@ -131,7 +131,9 @@ bool Arena::renew(Pfn first, Pages count) {
 }
 
 void Arena::drop_extra_metadata(Pfn max_block) const {
-  for (const Array& a : {arrays_[kFirstExtra], arrays_[kSecondExtra]}) {
+  for (const unsigned i : {kFirstExtra, kSecondExtra}) {
+    // Without the zone's lock: how much of an array is committed changes meanwhile, so it is not copied.
+    const Array& a = arrays_[i];
     const size_t bytes = kMaxOrderPages / kUnitPages * a.bytes_per_unit;
     // Arrays whose share of a block is no whole number of pages are left alone.
     if (bytes == 0 || bytes % kPageSize != 0) continue;
