@@ -1,5 +1,7 @@
 // All locks of an allocator at once, for looking at it as a whole and for a fork, and what its child starts with (the
 // part of Allocator that does it; malloc/fork.cc says in which order).
+//
+// Thread safety: any thread. Invariants: locks are taken in the order of LockRank and given up in the reverse one.
 #include "malloc/allocator.h"
 
 namespace weir {

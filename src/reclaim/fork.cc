@@ -1,5 +1,9 @@
 // What a fork means to reclaim: evictions stop before it, the child gets descriptors and threads of its own, and where
 // it cannot have them everything is brought back first (src/README.md, "Fork").
+//
+// Thread safety: one fork at a time (forking_); by the thread that forks, but for what kswapd does on request.
+// Invariants: between before_fork and after_fork_in_parent nothing is evicted; in the child, no page of the arena is
+// touched before its new handlers are at work.
 #include "base/port.h"
 #include "os/env.h"
 #include "os/file.h"

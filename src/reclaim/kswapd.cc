@@ -66,8 +66,10 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     const Pages needed = waiting ? std::max(goal(kswapd), Pages(1)) : zone.watermarks().low;
     const bool starved = zone.free_budget() < needed;
     // Whoever freed something counts: as long as there is anything to be had, waiting is worth it. While the process
-    // forks, nothing can be freed, which says nothing about what could be.
-    const uint64_t stolen = counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load();
+    // forks, nothing can be freed, which says nothing about what could be. Packing the pool frees something only after
+    // many clusters, and comes to an end by itself.
+    const uint64_t stolen =
+        counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load() + counters_.zswap_moved.load();
     if (!starved) kswapd.slab_priority = Shrinkers::kFirstPriority;
     const bool progress =
         stolen != kswapd.stolen_before || !starved || grew || waits_for_shrinkers(kswapd) || is_owed(kswapd);

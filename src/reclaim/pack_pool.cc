@@ -1,6 +1,9 @@
 // How the compressed pool is compacted (the part of NodeReclaim that does it; kernel: zs_compact). The pool does not
 // know whose its entries are, so all clusters are gone through, a few at a time: of those that are compressed, entries
 // in slabs that are partly empty go to fuller ones.
+//
+// Thread safety: weir's own threads, several at a time, while evictions are allowed (never across a fork).
+// Invariants: an entry is moved by who has its page claimed, so that nobody loads or drops it meanwhile.
 #include <bit>
 
 #include "reclaim/node.h"
