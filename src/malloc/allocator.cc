@@ -22,6 +22,10 @@ constexpr unsigned kBinsPerScan = 8;
 constexpr uint64_t kOnlyFreeingBytes = uint64_t{16} << 20;
 constexpr unsigned kSmallestBin = 8;
 
+// Times a millisecond, after which a difference is none of a thread that was about to take a lock: one gets a processor
+// within a second.
+constexpr unsigned kVerifyTries = 1000;
+
 }  // namespace
 
 unsigned Allocator::cache_slots(size_t size_class) const {
@@ -347,16 +351,30 @@ size_t Allocator::decayable_bytes() {
 }
 
 const char* Allocator::verify() {
-  const char* wrong = nullptr;
-  if (reclaimer_ != nullptr) {
-    reclaimer_->hold_still();
-    wrong = reclaimer_->verify();
-  }
+  if (reclaimer_ != nullptr) reclaimer_->stop_evictions();
   take_locks();
+  // Whoever has a lock may need a page brought back before giving it up, and a handler a lock: so neither is kept while
+  // waiting for the other.
+  while (reclaimer_ != nullptr && !reclaimer_->stop_faults()) {
+    give_up_locks();
+    take_locks();
+  }
+  const char* wrong = reclaimer_ != nullptr ? verify_reclaim() : nullptr;
   for (unsigned n = 0; n < nr_nodes_ && wrong == nullptr; ++n)
     if (nodes_[n] != nullptr) wrong = verify_node(NodeId(static_cast<uint16_t>(n)));
-  unlock_all();
+  give_up_locks();
   if (reclaimer_ != nullptr) reclaimer_->go_on();
+  return wrong;
+}
+
+// A thread that gives memory back tells reclaim of it before it takes the zone's lock. With the locks taken, each can
+// do so once.
+const char* Allocator::verify_reclaim() {
+  const char* wrong = reclaimer_->verify();
+  for (unsigned tries = kVerifyTries; wrong != nullptr && tries != 0; --tries) {
+    os::sleep_ms(1);
+    wrong = reclaimer_->verify();
+  }
   return wrong;
 }
 

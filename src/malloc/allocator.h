@@ -145,9 +145,8 @@ class Allocator {
 
   // -- fork: nothing is taken out of memory from here on until resume_reclaim
   void pause_reclaim();
-  // Takes (and gives back) all locks in the order of their ranks.
+  // Takes (and gives back) all locks in the order of their ranks, reclaim's last.
   void lock_all() WEIR_NO_TSA;
-  void take_locks() WEIR_NO_TSA;
   void unlock_all() WEIR_NO_TSA;
   // After the locks are given back: reclaim goes on, in a child with threads of its own. False: memory that was away
   // is lost, and the child must not go on.
@@ -184,7 +183,11 @@ class Allocator {
   RunView take_run(const PageRequest& request, size_t size, size_t alignment, bool zero);
   size_t class_of_object(const void* p, size_t in_map) const;
   const char* heap_name(const void* p);
+  // All but reclaim's.
+  void take_locks() WEIR_NO_TSA;
   void take_locks_once() WEIR_NO_TSA;
+  void give_up_locks() WEIR_NO_TSA;
+  const char* verify_reclaim();
   const char* verify_node(NodeId node) WEIR_NO_TSA;
   Zone& zone(unsigned node) { return nodes_[node]->zone; }
   size_t guard_bytes() const { return options_->guard ? kPageSize : 0; }

@@ -12,14 +12,21 @@ void Allocator::pause_reclaim() {
 
 void Allocator::lock_all() {
   take_locks();
-  if (reclaimer_ != nullptr) reclaimer_->freeze_for_fork();
+  if (reclaimer_ == nullptr) return;
+  reclaimer_->lock_for_fork();
+  reclaimer_->freeze_for_fork();
+}
+
+void Allocator::unlock_all() {
+  if (reclaimer_ != nullptr) reclaimer_->unlock_for_fork();
+  give_up_locks();
 }
 
 void Allocator::take_locks() {
   take_locks_once();
   // The first heap was made meanwhile, and its locks are not among them.
   while (locked_heaps_ != heaps()) {
-    unlock_all();
+    give_up_locks();
     take_locks_once();
   }
 }
@@ -32,7 +39,6 @@ void Allocator::take_locks_once() {
     if (heap != nullptr) heap->depots.lock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().lock_for_fork();
-  if (reclaimer_ != nullptr) reclaimer_->lock_for_fork();
 }
 
 void Allocator::after_fork_in_child() {
@@ -57,8 +63,7 @@ bool Allocator::resume_reclaim(bool in_child) {
   return true;
 }
 
-void Allocator::unlock_all() {
-  if (reclaimer_ != nullptr) reclaimer_->unlock_for_fork();
+void Allocator::give_up_locks() {
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
   for (NodeHeap* heap : nodes_)

@@ -43,19 +43,15 @@ void Reclaimer::run_first(Kswapd& kswapd) {
 void Reclaimer::run_kswapd(Kswapd& kswapd) {
   for (;;) {
     const uint32_t word = kswapd.word.load(std::memory_order_acquire);
-    run_requests();
     if (shards_.wake_wanted.exchange(false))
       for (unsigned i = 0; i < nr_nodes_; ++i)
         if (nodes_[i] != nullptr) nodes_[i]->wake_all();
     if (&kswapd == first_kswapd()) thaw_children();
-    run_owner_requests(kswapd);
-    run_local_request(kswapd);
     if (often_ != nullptr) often_();
-    update_limit(kswapd);
+    come_by(kswapd);
     const Pages part = pool_part_;
     const bool grew = part > kswapd.part_before;
     kswapd.part_before = part;
-    serve_pool(kswapd);
     reduce_pool(kswapd);
     const Zone& zone = kswapd.node->zone();
     const uint64_t stalls = counters_.allocstall.load();
@@ -90,6 +86,16 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     os::futex_wait_ms(kswapd.word, word, waiting ? 1 : kIdleMs);
     kswapd.asleep.store(false);
   }
+}
+
+// What must not wait until kswapd has freed all it means to, which may take seconds: what threads ask for, and the
+// other members of a pool, who take one that does not come by for one that was stopped.
+void Reclaimer::come_by(Kswapd& kswapd) {
+  run_requests();
+  run_owner_requests(kswapd);
+  run_local_request(kswapd);
+  update_limit(kswapd);
+  serve_pool(kswapd);
 }
 
 // Free pages that have memory are the cheapest to give back, but they are also what the next allocation wants: only
@@ -131,7 +137,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
       sc.to_reclaim = wanted - free < Pages(kDirectPages) ? Pages(kDirectPages) : wanted - free;
       if (sc.to_reclaim > Pages(kRoundPages)) sc.to_reclaim = Pages(kRoundPages);
       sc.priority = priority;
-      sc.urgent = urgent && free <= Pages(marks.min.v / 2);
+      sc.urgent = urgent && free <= Pages(zone.watermarks().min.v / 2);
       sc.reclaimed = shrink_over_soft_limit(kswapd, sc);
       node.shrink(sc, kswapd.bench);
       freed += sc.reclaimed;
@@ -141,10 +147,8 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     const Pages unused = shrink_caches(kswapd, priority);
     freed += unused;
     publish();
-    run_requests();
-    run_owner_requests(kswapd);
-    run_local_request(kswapd);
-    if (kswapd.waiting.load() != 0 && zone.free_budget() > marks.min) {
+    come_by(kswapd);
+    if (kswapd.waiting.load() != 0 && zone.free_budget() > zone.watermarks().min) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       port::futex_wake(kswapd.progress, INT32_MAX);
     }
@@ -160,7 +164,7 @@ void Reclaimer::reduce_pool(Kswapd& kswapd) {
   while (mode() == Mode::kSwap && node.pool_is_over() && enter_eviction()) {
     const bool less = node.write_pool_back(kswapd.bench);
     leave_eviction();
-    run_requests();
+    come_by(kswapd);
     if (!less) break;
   }
 }

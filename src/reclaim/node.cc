@@ -347,35 +347,6 @@ bool NodeReclaim::register_pageblock(uint32_t pageblock) {
   return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect || !shards_->move) >= 0;
 }
 
-const char* NodeReclaim::verify() {
-  uint64_t standby = 0, swapped = 0;
-  const ClusterId end = static_cast<ClusterId>(zone_->accessible_estimate().v / kClusterPages);
-  for (ClusterId c = 0; c < end; ++c) {
-    const Cluster& m = map_[c];
-    const uint64_t resident = zone_->resident_mask(c);
-    if (m.busy != 0) return "a page is in transition though nothing runs";
-    if ((m.standby & ~resident) != 0) return "a standby page is not counted as resident";
-    if ((m.swapped & resident) != 0) return "a swapped page is counted as resident";
-    const uint64_t clean = map_.more(c).clean;
-    if (((m.standby | m.swapped | clean) & ~m.allocated) != 0) return "a free page is kept in standby or swap";
-    if ((map_.more(c).unevictable & ~m.allocated) != 0) return "a free page is kept in memory";
-    if ((retired(c) & ~m.allocated) != 0) return "a free page must not be touched";
-    if ((clean & ~resident) != 0 || (clean & (m.standby | m.swapped)) != 0) return "a clean page is not at its address";
-    if ((m.standby & m.garbage) != 0) return "a standby page's memory is marked unused";
-    if (((m.standby | m.swapped) != 0) && !is_armed(c / kClustersPerPageblock))
-      return "pages of an unarmed pageblock are away";
-    standby += static_cast<uint64_t>(std::popcount(m.standby.load()));
-    swapped += static_cast<uint64_t>(std::popcount(m.swapped.load()));
-    for (unsigned i = 0; i < kClusterPages; ++i) {
-      const bool has_entry = static_cast<bool>(map_.entry(c * kClusterPages + i));
-      if (has_entry != (((m.swapped | clean) >> i & 1) != 0)) return "a swap entry and its page's state differ";
-    }
-  }
-  if (standby != nr_standby_.load()) return "standby pages are miscounted";
-  if (swapped != nr_swapped_.load()) return "swapped pages are miscounted";
-  return nullptr;
-}
-
 void NodeReclaim::touch_all() {
   const ClusterId end = static_cast<ClusterId>(zone_->accessible_estimate().v / kClusterPages);
   for (ClusterId c = 0; c < end; ++c) {

@@ -200,7 +200,8 @@ class NodeReclaim {
   bool write_pool_back(Workbench& bench);
   uint64_t swapped_pages() const { return nr_swapped_.load(std::memory_order_relaxed); }
 
-  // Null when all agrees; nothing may run at the same time.
+  // Null when all agrees; only threads of the program may run at the same time, and differences that they make last no
+  // longer than their calls.
   const char* verify();
 
   // -- fork
@@ -231,6 +232,8 @@ class NodeReclaim {
   void make_accessible(Pfn pfn);
   void release_from_outside(ClusterId c, uint64_t pages);
   void claim_wait(ClusterId c, uint64_t pages);
+  bool claim_all(ClusterId c);
+  const char* verify_claimed(ClusterId c);
   bool register_pageblock(uint32_t pageblock);
   void settle(ClusterId c, uint64_t present);
   void undo_stray_touches(ClusterId c, uint64_t present);

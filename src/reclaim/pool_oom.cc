@@ -13,9 +13,11 @@
 namespace weir {
 namespace {
 
-// kswapds come by 20 times a second, and adding up thousands of heaps takes a millisecond. Who has not answered by
-// then was stopped, or gets no processor.
+// kswapds come by 20 times a second, and adding up thousands of heaps takes a millisecond.
 constexpr uint64_t kAnswerMs = 300;
+// One that came by shortly before it was called is alive and short of a processor: nobody's memory is passed over, or
+// allocation refused, because the machine is busy. (One that was stopped just then is waited for as well, once.)
+constexpr uint64_t kLateAnswerMs = 2000;
 // As a shrinker: an owner that has not answered for so long waits for something, maybe for the very thread that waits.
 constexpr uint64_t kReactMs = 1000;
 // What the memory of a victim needs to be counted as free: some wake-ups of its kswapd and the own one.
@@ -30,12 +32,12 @@ T load(const T& number) {
   return __atomic_load_n(&number, __ATOMIC_ACQUIRE);
 }
 
-// Looks at `done` until it is true; false: so many milliseconds are over.
+// Looks at `done` until it is true; false: so many milliseconds are over. Looks are what is counted: when nobody got a
+// processor for some time, the others' time is not over either.
 template <class Done>
 bool wait_until(uint64_t ms, Done done) {
-  const uint64_t end = os::now_ns() + ms * 1'000'000;
-  while (!done()) {
-    if (os::now_ns() > end) return false;
+  for (uint64_t looks = ms / kLookMs; !done(); --looks) {
+    if (looks == 0) return false;
     os::sleep_ms(kLookMs);
   }
   return true;
@@ -189,12 +191,18 @@ bool PoolDecision::is_other(unsigned member) const {
 }
 
 void PoolDecision::call_all() {
+  const uint64_t now = os::now_ns();
+  bool absent[WEIR_POOL_MEMBERS];
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i)
+    absent[i] = BudgetPool::is_absent(load(pool_->members[i].updated), now);
   call_ = __atomic_add_fetch(&pool_->call, 1, __ATOMIC_ACQ_REL);
-  static_cast<void>(wait_until(kAnswerMs, [&] {
+  const auto answered = [&](bool by_absent) {
     for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i)
-      if (is_other(i) && load(pool_->members[i].answered) != call_) return false;
+      if (is_other(i) && (by_absent || !absent[i]) && load(pool_->members[i].answered) != call_) return false;
     return true;
-  }));
+  };
+  if (!wait_until(kAnswerMs, [&] { return answered(true); }))
+    static_cast<void>(wait_until(kLateAnswerMs, [&] { return answered(false); }));
 }
 
 const weir_pool_row* PoolDecision::rows(unsigned member, uint32_t& count) const {

@@ -25,6 +25,9 @@ constexpr int64_t kNeverMove = 2;
 // missing when that was not enough: a thirty-second of the limit.
 constexpr uint64_t kSqueezeShare = 32;
 
+// What a handler needs for a fault and the reads it has begun, from a slow disk as well.
+constexpr uint64_t kStopMs = 100;
+
 template <class T>
 T* map_new() {
   void* memory = os::vm_map(align_up(sizeof(T), kPageSize));
@@ -357,13 +360,29 @@ ReclaimStats Reclaimer::stats() {
   return s;
 }
 
-void Reclaimer::hold_still() {
+void Reclaimer::stop_evictions() {
   if (mode() != Mode::kSwap) return;
   while (forking_.exchange(true)) os::yield();
   while (evicting_.load() != 0) os::yield();
+}
+
+bool Reclaimer::stop_faults() {
+  if (mode() != Mode::kSwap) return true;
   still_.store(true);
-  for (unsigned i = 0; i < shards_.count; ++i)
-    while (handlers_[i].at_work.load() || handlers_[i].bench.nr_reads.load() != 0) os::yield();
+  const auto at_work = [this] {
+    for (unsigned i = 0; i < shards_.count; ++i)
+      if (handlers_[i].at_work.load() || handlers_[i].bench.nr_reads.load() != 0) return true;
+    return false;
+  };
+  const uint64_t end = os::now_ms() + kStopMs;
+  while (at_work()) {
+    if (os::now_ms() > end) {
+      still_.store(false);
+      return false;
+    }
+    os::yield();
+  }
+  return true;
 }
 
 void Reclaimer::go_on() {

@@ -208,10 +208,13 @@ class Reclaimer {
   // Shows how things are now. kswapd does so whenever it wakes and after each round of reclaim.
   void publish();
   NodeReclaim* node(unsigned i) { return nodes_[i]; }
-  // Keeps evictions and faults out until go_on(): nothing of a page's state changes then but by the program's calls.
-  void hold_still();
+  // Keeps evictions out until go_on().
+  void stop_evictions();
+  // Keeps faults out as well: nothing of a page's state changes then but by the program's calls. False: a handler is
+  // not done, maybe for want of a lock that the caller holds.
+  [[nodiscard]] bool stop_faults();
   void go_on();
-  // Null when all agrees. Between hold_still and go_on.
+  // Null when all agrees. After stop_faults.
   const char* verify();
 
  private:
@@ -334,6 +337,7 @@ class Reclaimer {
   BudgetPool::Join enter_pool(std::string_view name);
   Pages pool_part();
   void serve_pool(const Kswapd& kswapd);
+  void come_by(Kswapd& kswapd);
   void finish_ending();
   void run_with_pool(Request& request);
   // What this process may hold: the limit, or its part of it.

@@ -380,13 +380,15 @@ INSTANTIATE_TEST_SUITE_P(Seeds, OomModel, testing::Range(1u, kTsan ? 3u : 9u));
 TEST_F(OomKillers, ChosenWhileOthersAllocate) {
   constexpr unsigned kThreads = 4;
   constexpr unsigned kRounds = kTsan ? 40 : 150;
+  // On a busy machine, who chooses may not get a processor in so few rounds.
+  constexpr unsigned kMostRounds = 1000 * kRounds;
   std::atomic<unsigned> mistakes{0}, running{kThreads}, emptied{0};
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < kThreads; ++t)
     threads.emplace_back([&, t] {
       std::mt19937 random(t);
       ThreadCache* cache = h_.allocator->attach();
-      for (unsigned round = 0; round < kRounds; ++round) {
+      for (unsigned round = 0; round < kRounds || (emptied.load() == 0 && round < kMostRounds); ++round) {
         const OomKill policy = round % 5 == 4 ? OomKill::kFail : OomKill::kRelease;
         HeapId id;
         if (h_.registry->create(nullptr, settings(round % 7 == 6 ? -1000 : 0, policy), id) != 0) ++mistakes;

@@ -2,8 +2,8 @@
 // and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
 // runs of which they touch a part, and fork while the others go on (not under sanitizers, whose runtimes do not survive
 // it): the child checks what its thread had, lives on with it for a while, and may fork again. One more thread changes
-// the limit, ticks and trims, and now and then holds all of them still to recount everything, also against the kernel.
-// All content is checked whenever it is read, so that a page that comes back wrong is found.
+// the limit, ticks and trims, recounts everything while they go on, and now and then holds all of them still to do so,
+// also against the kernel. All content is checked whenever it is read, so that a page that comes back wrong is found.
 // It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
@@ -401,6 +401,8 @@ void disturb(Shared& s, uint64_t seed) {
       if (!s.a.reclaimer().options_changed(Reclaimer::Budget::kStays)) failed("options were refused", nullptr, 0);
     } else if (what < 13) {
       static_cast<void>(s.a.reclaimer().stats());
+    } else if (what < 14) {
+      if (const char* wrong = s.a.allocator().verify()) failed(wrong, nullptr, 0);
     } else {
       s.gate.close();
       verify(s);

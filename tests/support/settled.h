@@ -11,7 +11,11 @@ namespace weir {
 // Keeps evictions and faults out as long as it lives.
 class StandStill {
  public:
-  explicit StandStill(Reclaimer& reclaimer) : reclaimer_(reclaimer) { reclaimer_.hold_still(); }
+  explicit StandStill(Reclaimer& reclaimer) : reclaimer_(reclaimer) {
+    reclaimer_.stop_evictions();
+    while (!reclaimer_.stop_faults()) {
+    }
+  }
   ~StandStill() { reclaimer_.go_on(); }
   StandStill(const StandStill&) = delete;
   StandStill& operator=(const StandStill&) = delete;

@@ -10,6 +10,7 @@ import random
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -252,6 +253,19 @@ def owner_stays(world):
     check(b.ask("check stays") == b.ask("check exempt") == "ok" and b.ask("check goes") == "gone", "what is left", b)
 
 
+def busy_machine(world):
+    """Whose kswapd has much to do, and others to share the processors with, is not taken for one that was stopped."""
+    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
+    try:
+        for _ in range(3):
+            owner_stays(world)
+            world.empty()
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+
+
 def equals(world):
     """Of equals the one that was made later, whoever's it is."""
     a, b, c = Member(world), Member(world), Member(world)
@@ -308,6 +322,29 @@ def stopped(world):
     check(c.process.wait(PATIENCE) == -signal.SIGKILL, "it was not killed", a)
     b.process.send_signal(signal.SIGCONT)
     check(b.ask("check cache") == "ok", "it was emptied", b)
+
+
+def calls(world):
+    """How often members were called to tell what they have (include/weir/pool.h)."""
+    with open(f"/dev/shm/weir-pool.{os.geteuid()}.{world.pool}", "rb") as file:
+        return struct.unpack_from("Q", file.read(64), 24)[0]
+
+
+def late(world):
+    """One that gets no processor for a while, just when it is called, is waited for."""
+    for _ in range(5):
+        a, b = Member(world), Member(world)
+        b.heap("cache", 500, "release", 12)
+        before = calls(world)
+        a.send(f"grow - {LIMIT_MIB * 1024}")
+        while calls(world) == before and a.process.poll() is None:
+            time.sleep(0.0002)
+        b.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        b.process.send_signal(signal.SIGCONT)
+        answer = a.read()
+        check(answer == "chosen" and b.ask("check cache") == "gone", f"'{answer}', and its heap is still there", a)
+        world.empty()
 
 
 def aborts(world):
@@ -470,8 +507,9 @@ def main():
     if not can_swap(world):
         print("skipped: pages cannot be swapped here")
         sys.exit(77)
-    situations = [heap_of_another, room_ahead, owner_stays, equals, nobody, process_ends, process_does_not_end, stopped, aborts,
-                  leak, joined_late, random_situations, functools.partial(killed_at_random, seconds=arguments.seconds)]
+    situations = [heap_of_another, room_ahead, owner_stays, busy_machine, equals, nobody, process_ends,
+                  process_does_not_end, stopped, late, aborts, leak, joined_late, random_situations,
+                  functools.partial(killed_at_random, seconds=arguments.seconds)]
     try:
         for situation in situations:
             name = getattr(situation, "func", situation).__name__
