@@ -91,10 +91,10 @@ echo "$output"
 mkdir "$room/mortal"
 for seed in 1 2; do
   invoke python3 "$here/watch_mortals.py" "$weir" env WEIR_LIBRARY="$library" \
-    "$weir" run --limit 4M --swap "$room/mortal" -- "$mortal" 300 "$seed"
+    "$weir" run --limit 4M --swap "$room/mortal" -- "$mortal" 150 "$seed"
   holds "mortals under a limit, $seed" [ "$status" = 0 ]
   echo "with a limit: $output"
-  invoke python3 "$here/watch_mortals.py" "$weir" env LD_PRELOAD="$library" "$mortal" 300 "$seed"
+  invoke python3 "$here/watch_mortals.py" "$weir" env LD_PRELOAD="$library" "$mortal" 150 "$seed"
   holds "mortals without a limit, $seed" [ "$status" = 0 ]
   echo "without: $output"
 done
