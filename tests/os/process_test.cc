@@ -33,11 +33,12 @@ TEST(Process, EndsItself) {
 }
 
 TEST(Process, IsEndedByItsDescriptorAndNobodyElseIs) {
+  // Before the fork: the child may not have run at all when it is signalled.
+  const auto before = signal(SIGTERM, SIG_IGN);
   const pid_t pid = fork();
-  if (pid == 0) {
-    signal(SIGTERM, SIG_IGN);
+  if (pid == 0)
     for (;;) pause();
-  }
+  signal(SIGTERM, before);
   const int process = open_process(pid);
   ASSERT_GE(process, 0);
   ASSERT_EQ(kill(pid, SIGSTOP), 0);
