@@ -22,8 +22,8 @@ constexpr unsigned kBinsPerScan = 8;
 constexpr uint64_t kOnlyFreeingBytes = uint64_t{16} << 20;
 constexpr unsigned kSmallestBin = 8;
 
-// Times a millisecond, after which a difference is none of a thread that was about to take a lock: one gets a processor
-// within a second.
+// How often reclaim is looked at again, a millisecond apart, before a difference counts: a thread that was about to
+// take a lock gets a processor within a second.
 constexpr unsigned kVerifyTries = 1000;
 
 }  // namespace

@@ -65,11 +65,11 @@ void Reclaimer::update_limit(const Kswapd& kswapd) {
   LockGuard guard(budget_mutex_);
   if (is_lifted()) return;
   if (pool_.is_member()) {
-    const Pages before = pool_part_, now = pool_part();
+    const Pages now = pool_part(), then = policy_budget_;
     pool_part_ = now;
-    // What depends on the budget need not follow each page.
-    const uint64_t difference = before < now ? now.v - before.v : before.v - now.v;
-    if (difference > before.v / kNoticeableShare) change_policies();
+    // What depends on the budget need not follow each page; but a part that grows little by little is followed too.
+    const uint64_t difference = then < now ? now.v - then.v : then.v - now.v;
+    if (difference > then.v / kNoticeableShare) change_policies();
   }
   share_out();
 }

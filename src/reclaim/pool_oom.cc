@@ -201,8 +201,11 @@ void PoolDecision::call_all() {
       if (is_other(i) && (by_absent || !absent[i]) && load(pool_->members[i].answered) != call_) return false;
     return true;
   };
-  if (!wait_until(kAnswerMs, [&] { return answered(true); }))
-    static_cast<void>(wait_until(kLateAnswerMs, [&] { return answered(false); }));
+  if (wait_until(kAnswerMs, [&] { return answered(true); })) return;
+  static_cast<void>(wait_until(kLateAnswerMs, [&] {
+    keep_tight();  // for longer than it is as a rule
+    return answered(false);
+  }));
 }
 
 const weir_pool_row* PoolDecision::rows(unsigned member, uint32_t& count) const {

@@ -69,6 +69,7 @@ void Reclaimer::update_policy() {
   policy_.standby_percent = static_cast<unsigned>(options_->standby_percent);
   policy_.most_readahead = 1u << options_->page_cluster;
   const Pages limit = budget(), wanted(options_->zswap_max >> kPageShift);
+  policy_budget_ = limit;
   // Where there is no file, compressed memory is all there is: then an eighth is left for pages in use.
   const Pages most = wanted.v != 0 ? wanted : Pages(wants_file() ? limit.v / 2 : limit.v - limit.v / 8);
   policy_.zswap_max = most < limit ? most : limit;

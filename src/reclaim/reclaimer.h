@@ -355,7 +355,8 @@ class Reclaimer {
   // -- constant after init
   const Options* options_ = nullptr;
   FaultStory story_;
-  ReclaimPolicy policy_;  // and what options_changed changes of it
+  ReclaimPolicy policy_;       // and what options_changed changes of it
+  Live<Pages> policy_budget_;  // that it was made for
   void (*often_)() = nullptr;
   void (*in_vain_)() = nullptr;
   Shrinkers* shrinkers_ = nullptr;

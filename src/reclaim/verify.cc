@@ -1,7 +1,7 @@
 // Recounts what a node's reclaim says of each page (weir_debug_verify).
 //
-// Thread safety: one thread, with evictions stopped and handlers at rest; threads of the program may be giving pages
-// back. Invariants: a cluster is looked at with all of its pages claimed.
+// Thread safety: one thread, with evictions stopped and handlers at rest; threads of the program may give pages back.
+// Invariants: a cluster is looked at with all of its pages claimed.
 #include <bit>
 
 #include "os/proc.h"
@@ -10,22 +10,23 @@
 namespace weir {
 namespace {
 
-// Times a millisecond: whoever is giving pages back gets a processor within a second.
+// How often a cluster is asked for, a millisecond apart: whoever is giving its pages back gets a processor within a
+// second.
 constexpr unsigned kClaimTries = 1000;
 
 }  // namespace
 
-// Threads of the program may have claimed pages that they give back. False: some stay claimed.
+// Threads of the program may have claimed pages that they give back, and wait for more of the same cluster: what is had
+// of it is not kept while waiting for the rest. False: some stay claimed.
 bool NodeReclaim::claim_all(ClusterId c) {
-  uint64_t mine = claim(c, ~uint64_t{0});
-  for (unsigned tries = kClaimTries; mine != ~uint64_t{0}; mine |= claim(c, ~mine)) {
-    if (tries-- == 0) {
-      release_from_outside(c, mine);
-      return false;
-    }
+  constexpr uint64_t kAll = ~uint64_t{0};
+  for (unsigned tries = kClaimTries;; --tries) {
+    const uint64_t mine = claim(c, kAll);
+    if (mine == kAll) return true;
+    release_from_outside(c, mine);
+    if (tries == 0) return false;
     os::sleep_ms(1);
   }
-  return true;
 }
 
 const char* NodeReclaim::verify() {

@@ -5,7 +5,7 @@
 
 #include "limit.h"
 
-enum { kThreads = 3, kRounds = 2 };
+enum { kThreads = 3, kRounds = 3 };
 static struct Dataset data;
 static struct Dataset scratch[kThreads];
 static volatile int stop;

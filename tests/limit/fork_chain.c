@@ -3,7 +3,7 @@
 // limit: cases=storm,deep,daemon,snapshot timeout=120
 #include "limit.h"
 
-enum { kWaves = 8, kWaveChildren = 10, kDepth = 5 };
+enum { kWaves = 20, kWaveChildren = 10, kDepth = 5 };
 static struct Dataset data;
 
 static void check_some(uint64_t seed, unsigned count) {

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """model.py FILE LEAST: a recording of weir record follows the model of what is counted, in each of at least LEAST
-samples taken while the program was busy, something being swapped out in half as many of them, and from each sample to
-the next.
+samples taken while the program was busy, and from each sample to the next.
 
 What does not follow, and is not checked: pages read from the swap file may be more than were written to it, because a
 page that was only read keeps its copy there and need not be written again; and `resident` may be above `managed` for
@@ -53,7 +52,7 @@ def main():
         except AssertionError as wrong:
             sys.exit(f"model: sample {at} of {len(samples)}: {wrong}\n{json.dumps(sample)}")
     moves = sum(1 for a, b in zip(samples, samples[1:]) if a["counters"]["zswpout"] != b["counters"]["zswpout"])
-    if len(samples) < int(sys.argv[2]) or moves < int(sys.argv[2]) // 2:
+    if len(samples) < int(sys.argv[2]) or moves < len(samples) // 10:
         sys.exit(f"model: {len(samples)} samples, and something was swapped out in {moves} of them: too few to say anything")
     last = samples[-1]["counters"]
     print(f"{len(samples)} samples, swapping in {moves}: {last['zswpout']} pages compressed, {last['pswpout']} written, "

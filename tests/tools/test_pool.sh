@@ -45,6 +45,17 @@ holds "a pool needs a limit" [ "$errors" = \
 invoke env LD_PRELOAD="$library" WEIR_CONF="pool=a/b,limit=64M" true
 holds "the library says what a name is" grep -q "^weir: pool=a/b: a pool's name has 1 to 63 letters" "$room/errors"
 
+# -- one that grows little by little to nearly twice the limit: the room for what is compressed grows with its part
+growing='
+import os
+blocks = [(os.urandom(1600) + bytes(2496)) * 64 for _ in range(430)]
+assert all(block == block[:4096] * 64 for block in blocks)
+print(len(blocks))'
+invoke env PYTHONMALLOC=malloc "$weir" run --pool "$pool" --limit 64M --swap none -- python3 -c "$growing"
+case $errors in *"pages cannot be swapped here"*) echo "$errors" >&2; exit 77 ;; esac
+holds "one member may have as much as without a pool" [ "$status:$output" = 0:430 ]
+rm -f "/dev/shm/weir-pool.$(id -u).$pool"
+
 # -- one member, and a second one that wants as much
 start first "$weir" run --pool "$pool" --limit 64M --swap none -- "$holder" 60
 first=$pid
