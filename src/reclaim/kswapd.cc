@@ -88,14 +88,32 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
   }
 }
 
-// What must not wait until kswapd has freed all it means to, which may take seconds: what threads ask for, and the
-// other members of a pool, who take one that does not come by for one that was stopped.
-void Reclaimer::come_by(Kswapd& kswapd) {
+// What must not wait until a scan is over, which may go through all pages: what threads ask for, and the other members
+// of a pool, who take one that does not come by for one that was stopped.
+void Reclaimer::attend(Kswapd& kswapd) {
   run_requests();
-  run_owner_requests(kswapd);
-  run_local_request(kswapd);
   update_limit(kswapd);
   serve_pool(kswapd);
+}
+
+// And what must not wait until kswapd has freed all it means to, which may take seconds.
+void Reclaimer::come_by(Kswapd& kswapd) {
+  attend(kswapd);
+  run_owner_requests(kswapd);
+  run_local_request(kswapd);
+}
+
+void Reclaimer::set_pause(ScanControl& sc, ScanPause& pause) {
+  sc.on_pause = pause_scan;
+  sc.pause_argument = &pause;
+}
+
+bool Reclaimer::pause_scan(void* argument) {
+  ScanPause& pause = *static_cast<ScanPause*>(argument);
+  pause.reclaimer.leave_eviction();
+  pause.reclaimer.attend(pause.kswapd);
+  pause.evicting = pause.reclaimer.enter_eviction();
+  return pause.evicting;
 }
 
 // Free pages that have memory are the cheapest to give back, but they are also what the next allocation wants: only
@@ -133,16 +151,18 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     purge_surplus(node);
     const Pages free = zone.free_budget(), wanted = goal(kswapd);
     ScanControl sc;
+    ScanPause pause{*this, kswapd};
+    set_pause(sc, pause);
     if (free < wanted) {
       sc.to_reclaim = wanted - free < Pages(kDirectPages) ? Pages(kDirectPages) : wanted - free;
       if (sc.to_reclaim > Pages(kRoundPages)) sc.to_reclaim = Pages(kRoundPages);
       sc.priority = priority;
       sc.urgent = urgent && free <= Pages(zone.watermarks().min.v / 2);
-      sc.reclaimed = shrink_over_soft_limit(kswapd, sc);
-      node.shrink(sc, kswapd.bench);
+      sc.reclaimed = shrink_over_soft_limit(kswapd, sc, pause);
+      if (pause.evicting) node.shrink(sc, kswapd.bench);
       freed += sc.reclaimed;
     }
-    leave_eviction();
+    pause.leave_eviction();
     if (free >= wanted) break;
     const Pages unused = shrink_caches(kswapd, priority);
     freed += unused;
@@ -152,7 +172,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       port::futex_wake(kswapd.progress, INT32_MAX);
     }
-    if (sc.reclaimed.v == 0 && unused.v == 0) --priority;
+    if (sc.reclaimed.v == 0 && unused.v == 0 && pause.evicting) --priority;
   }
   freed += node.trim_pool();
   return freed;

@@ -54,9 +54,11 @@ void Reclaimer::run_local_request(Kswapd& kswapd) {
   const int64_t mode = options_->zone_reclaim_mode;
   const Pages goal = zone.watermarks().low + Pages(wanted);
   ScanControl sc;
+  ScanPause pause{*this, kswapd};
+  set_pause(sc, pause);
   sc.kswapd = false;
   sc.may_write = (mode & kMayWrite) != 0;
-  for (unsigned priority = kFirstLocalPriority + 1; priority-- > 0;) {
+  for (unsigned priority = kFirstLocalPriority + 1; priority-- > 0 && pause.evicting;) {
     const Pages free = zone.free_budget();
     if (free >= goal) break;
     const Pages missing = goal - free;
@@ -65,7 +67,8 @@ void Reclaimer::run_local_request(Kswapd& kswapd) {
     shrink_caches(kswapd, priority);
     if ((mode & kMaySwap) != 0) kswapd.node->shrink(sc, kswapd.bench);
   }
-  leave_eviction();
+  pause.leave_eviction();
+  if (!pause.evicting) return;
   kswapd.local_pages.store(0, std::memory_order_release);
   port::futex_wake(kswapd.local_pages, 1);
 }

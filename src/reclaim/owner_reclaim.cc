@@ -20,11 +20,13 @@ void Reclaimer::set_owners(const PageOwners& owners) {
     if (nodes_[i] != nullptr) nodes_[i]->set_owners(owners);
 }
 
-Pages Reclaimer::shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, bool by_kswapd, Workbench& bench) {
+Pages Reclaimer::shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, ScanPause* pause, Workbench& bench) {
   ScanControl sc;
   sc.to_reclaim = count;
-  sc.kswapd = by_kswapd;
+  sc.kswapd = pause != nullptr;
+  if (pause != nullptr) set_pause(sc, *pause);
   node.shrink_owner(owner, sc, bench);
+  if (pause != nullptr && !pause->evicting) return sc.reclaimed;  // it says nothing about what could be had
   owner.fruitless().store(sc.reclaimed.v != 0 ? 0 : owner.fruitless().load() + 1, std::memory_order_relaxed);
   return sc.reclaimed;
 }
@@ -40,13 +42,23 @@ Reclaimer::OwnerRequest* Reclaimer::take_owner_request(const NodeReclaim& node) 
   return nullptr;
 }
 
+void Reclaimer::add_owner_request(OwnerRequest& request) {
+  LockGuard guard(request_mutex_);
+  request.next = owner_requests_;
+  owner_requests_ = &request;
+}
+
 // While the process forks, nothing is evicted: who asked waits until kswapd comes by after that.
 void Reclaimer::run_owner_requests(Kswapd& kswapd) {
   if (owners_.load(std::memory_order_relaxed) == nullptr || !enter_eviction()) return;
+  ScanPause pause{*this, kswapd};
   while (OwnerRequest* request = take_owner_request(*kswapd.node)) {
-    request->reclaimed = shrink_owner(*request->node, *request->owner, request->count, true, kswapd.bench);
+    const Pages missing = request->count - request->reclaimed;
+    request->reclaimed += shrink_owner(*request->node, *request->owner, missing, &pause, kswapd.bench);
+    if (!pause.evicting && request->reclaimed < request->count) return add_owner_request(*request);
     request->done.store(1, std::memory_order_release);
     port::futex_wake(request->done, 1);
+    if (!pause.evicting) return;
   }
   leave_eviction();
 }
@@ -60,11 +72,7 @@ Pages Reclaimer::reclaim_owner(NodeId node, PageOwner& owner, Pages count) {
   request.count = count;
   const uint64_t start = os::now_ns();
   begin_stall();
-  {
-    LockGuard guard(request_mutex_);
-    request.next = owner_requests_;
-    owner_requests_ = &request;
-  }
+  add_owner_request(request);
   wake_kswapd(node);
   while (request.done.load(std::memory_order_acquire) == 0) port::futex_wait(request.done, 0);
   end_stall();
@@ -105,14 +113,14 @@ void Reclaimer::make_room_in_owner(NodeReclaim& node, Pfn pfn, Pages count, Work
   }
   if (!enter_eviction()) return;
   const Stall stall(*this, bench);
-  shrink_owner(node, *owner, count + Pages(kDirectPages), false, bench);
+  shrink_owner(node, *owner, count + Pages(kDirectPages), nullptr, bench);
   leave_eviction();
 }
 
 // Before the pages of everybody, those of whoever has most above its soft limit, and no more of them than that is, or
 // than a round frees (kernel: mm/memcontrol-v1.c, memcg1_soft_limit_reclaim, which balance_pgdat calls before
 // shrink_node; there, too, the group with the largest excess comes first).
-Pages Reclaimer::shrink_over_soft_limit(Kswapd& kswapd, const ScanControl& sc) {
+Pages Reclaimer::shrink_over_soft_limit(Kswapd& kswapd, const ScanControl& sc, ScanPause& pause) {
   const PageOwners* owners = owners_.load(std::memory_order_acquire);
   if (owners == nullptr) return Pages(0);
   Pages excess;
@@ -123,7 +131,7 @@ Pages Reclaimer::shrink_over_soft_limit(Kswapd& kswapd, const ScanControl& sc) {
     owner->fruitless().store(failed + 1, std::memory_order_relaxed);
     return Pages(0);
   }
-  return shrink_owner(*kswapd.node, *owner, excess < sc.to_reclaim ? excess : sc.to_reclaim, true, kswapd.bench);
+  return shrink_owner(*kswapd.node, *owner, excess < sc.to_reclaim ? excess : sc.to_reclaim, &pause, kswapd.bench);
 }
 
 }  // namespace weir

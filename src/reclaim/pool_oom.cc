@@ -15,9 +15,11 @@ namespace {
 
 // kswapds come by 20 times a second, and adding up thousands of heaps takes a millisecond.
 constexpr uint64_t kAnswerMs = 300;
-// One that came by shortly before it was called is alive and short of a processor: nobody's memory is passed over, or
-// allocation refused, because the machine is busy. (One that was stopped just then is waited for as well, once.)
+// One that came by not long before it was called is alive and short of a processor: nobody's memory is passed over, or
+// allocation refused, because the machine is busy. (One that was stopped since then is waited for as well, once.) Where
+// ten times as many threads want to run as there are processors, a second between two visits was seen.
 constexpr uint64_t kLateAnswerMs = 2000;
+constexpr uint64_t kAliveNs = 5'000'000'000;
 // As a shrinker: an owner that has not answered for so long waits for something, maybe for the very thread that waits.
 constexpr uint64_t kReactMs = 1000;
 // What the memory of a victim needs to be counted as free: some wake-ups of its kswapd and the own one.
@@ -192,13 +194,12 @@ bool PoolDecision::is_other(unsigned member) const {
 
 void PoolDecision::call_all() {
   const uint64_t now = os::now_ns();
-  bool absent[WEIR_POOL_MEMBERS];
-  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i)
-    absent[i] = BudgetPool::is_absent(load(pool_->members[i].updated), now);
+  bool alive[WEIR_POOL_MEMBERS];
+  for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i) alive[i] = load(pool_->members[i].updated) + kAliveNs > now;
   call_ = __atomic_add_fetch(&pool_->call, 1, __ATOMIC_ACQ_REL);
-  const auto answered = [&](bool by_absent) {
+  const auto answered = [&](bool by_all) {
     for (unsigned i = 0; i < WEIR_POOL_MEMBERS; ++i)
-      if (is_other(i) && (by_absent || !absent[i]) && load(pool_->members[i].answered) != call_) return false;
+      if (is_other(i) && (by_all || alive[i]) && load(pool_->members[i].answered) != call_) return false;
     return true;
   };
   if (wait_until(kAnswerMs, [&] { return answered(true); })) return;

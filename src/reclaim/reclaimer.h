@@ -310,9 +310,24 @@ class Reclaimer {
   void run_owner_requests(Kswapd& kswapd);
   void run_local_request(Kswapd& kswapd);
   bool may_use_reserve(Pages count, Pages free, const Watermarks& marks) const;
+  void add_owner_request(OwnerRequest& request);
   OwnerRequest* take_owner_request(const NodeReclaim& node);
-  Pages shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, bool by_kswapd, Workbench& bench);
-  Pages shrink_over_soft_limit(Kswapd& kswapd, const ScanControl& sc);
+  // A scan on kswapd attends to others in its pauses. It began within an eviction, and ends without one when the
+  // process began to fork in a pause.
+  struct ScanPause {
+    Reclaimer& reclaimer;
+    Kswapd& kswapd;
+    bool evicting = true;
+
+    void leave_eviction() const {
+      if (evicting) reclaimer.leave_eviction();
+    }
+  };
+  static void set_pause(ScanControl& sc, ScanPause& pause);
+  static bool pause_scan(void* pause);
+  // `pause`: of kswapd; null: another thread scans.
+  Pages shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, ScanPause* pause, Workbench& bench);
+  Pages shrink_over_soft_limit(Kswapd& kswapd, const ScanControl& sc, ScanPause& pause);
   // Has a request done by the node's kswapd; true when it could be.
   bool ask(Request& request, NodeId node);
   Pages balance(Kswapd& kswapd);
@@ -337,6 +352,7 @@ class Reclaimer {
   BudgetPool::Join enter_pool(std::string_view name);
   Pages pool_part();
   void serve_pool(const Kswapd& kswapd);
+  void attend(Kswapd& kswapd);
   void come_by(Kswapd& kswapd);
   void finish_ending();
   void run_with_pool(Request& request);

@@ -105,7 +105,13 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   const uint64_t reclaimed_before = sc.reclaimed.v;
   unsigned failures = 0;
   GarbageBatch batch;
+  bool goes_on = true;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
+    if (sc.is_pause_due()) {
+      finish_batch(batch);
+      goes_on = sc.pause();
+      if (!goes_on) break;
+    }
     ClusterId c = wants_standby_out(sc) ? pop_standby() : kNoCluster;
     const bool out = c != kNoCluster;
     if (!out) {
@@ -130,10 +136,11 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
     if (batch.count == GarbageBatch::kClusters || batch.pages >= GarbageBatch::kMostPages) finish_batch(batch);
   }
   finish_batch(batch);
-  if (sc.priority <= 1 && sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
+  if (goes_on && sc.priority <= 1 && sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
   // After what was scanned, so that nobody sees more pages stolen than scanned.
   count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);
+  if (!goes_on) return;
   // Who waits has it done only when there is nothing else.
   if (policy_.zswap && (sc.kswapd || sc.reclaimed.v == reclaimed_before) && pool_.is_loose())
     sc.reclaimed += pack_pool();

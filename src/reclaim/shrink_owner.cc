@@ -182,6 +182,10 @@ void NodeReclaim::shrink_owner(PageOwner& owner, ScanControl& sc, Workbench& ben
   scan.standby_target = Pages(owner.resident().v * policy_.standby_percent.load() / 100);
   const uint64_t scanned_before = sc.scanned.v, reclaimed_before = sc.reclaimed.v;
   while (sc.reclaimed < sc.to_reclaim) {
+    if (sc.is_pause_due()) {
+      finish_owned(scan.batch);
+      if (!sc.pause()) break;
+    }
     const bool out = owner.standby() > scan.standby_target;
     if (scan.steps[out ? PageOwner::kWrite : PageOwner::kUnmap] != 0) {
       shrink_some(scan, sc, bench);

@@ -167,6 +167,65 @@ TEST_F(ReclaimerTest, WhatDidNotCompressMayBeReplacedByWhatDoes) {
   expect_nothing_left();
 }
 
+// A scan that goes through everything, because it frees nothing, has pauses: when no cluster is owned, and so that no
+// more than a few clusters' work lies between them. It ends when it may not go on.
+struct PausingScan {
+  LimitedAllocator* a;
+  Workbench* bench;
+  unsigned most_pauses;
+  ScanControl sc{};
+  unsigned pauses = 0;
+  uint64_t longest = 0, before = 0;
+  bool any_owned = false;
+
+  static bool pause(void* self) {
+    auto& scan = *static_cast<PausingScan*>(self);
+    scan.note();
+    for (ClusterId c = 0; c < scan.a->zone().accessible_estimate().v / kClusterPages; ++c)
+      scan.any_owned =
+          scan.any_owned || scan.a->node().cluster(c).owned.load() || scan.a->node().cluster(c).busy.load();
+    return ++scan.pauses < scan.most_pauses;
+  }
+  void note() {
+    const uint64_t work = (sc.visited + sc.scanned).v;
+    if (work - before > longest) longest = work - before;
+    before = work;
+  }
+  // On kswapd, which has the descriptors for it, and does nothing else meanwhile.
+  static void run(BudgetPool&, void* self) {
+    auto& scan = *static_cast<PausingScan*>(self);
+    scan.sc.to_reclaim = kLimitPages;
+    scan.sc.priority = 0;
+    scan.sc.may_write = false;
+    scan.sc.on_pause = pause;
+    scan.sc.pause_argument = self;
+    scan.a->node().shrink(scan.sc, *scan.bench);
+    scan.note();
+  }
+};
+
+TEST_F(ReclaimerTest, AScanHasPauses) {
+  while (blocks_.size() * 20 < 10 * 1024) ASSERT_TRUE(allocate(size_t{20} << 10, Content::kRandom));
+  const auto bench = std::make_unique<Workbench>();
+  ASSERT_TRUE(bench->init());
+  for (const unsigned most_pauses : {100u, 1u}) {
+    PausingScan scan{&a_, bench.get(), most_pauses};
+    ASSERT_TRUE(a_.reclaimer().with_pool(PausingScan::run, &scan));
+    EXPECT_FALSE(scan.any_owned);
+    EXPECT_EQ(scan.sc.reclaimed, Pages(0));
+    EXPECT_LE(scan.longest, ScanControl::kBetweenPauses.v + 2 * kClusterPages);
+    if (most_pauses == 1) {
+      EXPECT_EQ(scan.pauses, 1u);
+      EXPECT_LE((scan.sc.visited + scan.sc.scanned).v, scan.longest) << "it went on";
+    } else {
+      EXPECT_GE(scan.pauses, 2u);
+    }
+  }
+  expect_whole();
+  expect_content();
+  expect_nothing_left();
+}
+
 // A child of a fork goes on with the lists as they were at any moment of the parent's handlers: one that is being
 // dropped must not be counted any more, or the child would drop it again.
 TEST_F(ReclaimerTest, WhatIsDroppedLateIsCountedNoMoreBeforeItIsDropped) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""model.py FILE LEAST: a recording of weir record follows the model of what is counted, in each of at least LEAST
-samples taken while the program was busy, and from each sample to the next.
+"""model.py FILE LEAST: a recording of weir record follows the model of what is counted, in each sample and from each to
+the next. In at least LEAST of them something was counted since the one before, and in an eighth of these pages were
+swapped out; the others say nothing (the program waits for its children, or for a processor).
 
 What does not follow, and is not checked: pages read from the swap file may be more than were written to it, because a
 page that was only read keeps its copy there and need not be written again; and `resident` may be above `managed` for
@@ -51,12 +52,14 @@ def main():
                 check_step(samples[at - 1], sample)
         except AssertionError as wrong:
             sys.exit(f"model: sample {at} of {len(samples)}: {wrong}\n{json.dumps(sample)}")
-    moves = sum(1 for a, b in zip(samples, samples[1:]) if a["counters"]["zswpout"] != b["counters"]["zswpout"])
-    if len(samples) < int(sys.argv[2]) or moves < len(samples) // 10:
-        sys.exit(f"model: {len(samples)} samples, and something was swapped out in {moves} of them: too few to say anything")
+    steps = [(a["counters"], b["counters"]) for a, b in zip(samples, samples[1:])]
+    busy = sum(a != b for a, b in steps)
+    moves = sum(a["zswpout"] != b["zswpout"] for a, b in steps)
+    if busy < int(sys.argv[2]) or moves < busy // 8:
+        sys.exit(f"model: of {len(samples)} samples {busy} have news, {moves} of pages swapped out: too few to say anything")
     last = samples[-1]["counters"]
-    print(f"{len(samples)} samples, swapping in {moves}: {last['zswpout']} pages compressed, {last['pswpout']} written, "
-          f"{last['workingset_refault_anon']} came back, {last['allocstall']} stalls")
+    print(f"{len(samples)} samples, {busy} with news, swapping in {moves}: {last['zswpout']} pages compressed, "
+          f"{last['pswpout']} written, {last['workingset_refault_anon']} came back, {last['allocstall']} stalls")
 
 
 main()

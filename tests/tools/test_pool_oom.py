@@ -255,7 +255,7 @@ def owner_stays(world):
 
 def busy_machine(world):
     """Whose kswapd has much to do, and others to share the processors with, is not taken for one that was stopped."""
-    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
+    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(5 * os.cpu_count())]
     try:
         for _ in range(3):
             owner_stays(world)
