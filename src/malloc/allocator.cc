@@ -354,9 +354,10 @@ const char* Allocator::verify() {
   if (reclaimer_ != nullptr) reclaimer_->stop_evictions();
   take_locks();
   // Whoever has a lock may need a page brought back before giving it up, and a handler a lock: so neither is kept while
-  // waiting for the other.
+  // waiting for the other; and who wants a lock gets a processor to take it.
   while (reclaimer_ != nullptr && !reclaimer_->stop_faults()) {
     give_up_locks();
+    os::sleep_ms(1);
     take_locks();
   }
   const char* wrong = reclaimer_ != nullptr ? verify_reclaim() : nullptr;

@@ -57,12 +57,16 @@ void Reclaimer::wait_for_fault_or_read(Handler& handler) {
   os::wait_readable(fds, count);
 }
 
+// Whoever has handlers stopped waits for the reads that are under way, which nobody else can finish.
 void Reclaimer::begin_work(Handler& handler) {
   for (;;) {
     handler.at_work.store(true);
     if (!still_.load()) return;
     handler.at_work.store(false);
-    while (still_.load()) os::yield();
+    while (still_.load()) {
+      if (handler.bench.nr_reads.load(std::memory_order_relaxed) != 0) story_.finish_reads(*this, handler.bench);
+      os::yield();
+    }
   }
 }
 

@@ -7,10 +7,13 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/page_content.h"
+#include "support/random.h"
 #include "support/squeeze.h"
 #include "support/swap_place.h"
 #include "support/touch.h"
@@ -380,6 +383,37 @@ TEST_F(File, NoReadaheadAtRandom) {
   for (const size_t i : {500u, 20u, 300u, 900u, 18u, 620u, 440u, 16u}) EXPECT_TRUE(is_intact(i));
   EXPECT_EQ(stats().pswpin - before.pswpin, 8u);
   EXPECT_EQ(stats().swap_ra, before.swap_ra);
+  expect_whole();
+}
+
+// Handlers that were told to stand still finish the reads that are under way: nobody else can.
+TEST_F(File, StandsStillWhileOthersRead) {
+  constexpr unsigned kThreads = 4, kStops = 50;
+  Reclaimer& reclaimer = a_.reclaimer();
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t)
+    threads.emplace_back([&, t] {
+      Random random{t + 1};
+      reclaimer.add_thread();
+      while (!stop.load()) touch(page(random.below(kDataPages)));
+      reclaimer.remove_thread();
+    });
+  const Pages before = a_.zone().managed();
+  a_.zone().set_managed(Pages(kDataPages / 2));
+  const uint64_t pswpin = reclaimer.stats().pswpin;
+  for (unsigned i = 0; i < kStops; ++i) {
+    usleep(2000);
+    reclaimer.stop_evictions();
+    while (!reclaimer.stop_faults()) {
+    }
+    reclaimer.go_on();
+  }
+  EXPECT_GT(reclaimer.stats().pswpin, pswpin);
+  a_.zone().set_managed(before);
+  stop.store(true);
+  for (std::thread& each : threads) each.join();
+  for (size_t i = 0; i < kDataPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
   expect_whole();
 }
 
