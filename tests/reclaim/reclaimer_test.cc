@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -191,26 +192,43 @@ struct PausingScan {
     if (work - before > longest) longest = work - before;
     before = work;
   }
+  void run() {
+    sc.to_reclaim = kLimitPages;
+    sc.priority = 0;
+    sc.may_write = false;
+    sc.on_pause = pause;
+    sc.pause_argument = this;
+    a->node().shrink(sc, *bench);
+    note();
+  }
+
   // On kswapd, which has the descriptors for it, and does nothing else meanwhile.
-  static void run(BudgetPool&, void* self) {
-    auto& scan = *static_cast<PausingScan*>(self);
-    scan.sc.to_reclaim = kLimitPages;
-    scan.sc.priority = 0;
-    scan.sc.may_write = false;
-    scan.sc.on_pause = pause;
-    scan.sc.pause_argument = self;
-    scan.a->node().shrink(scan.sc, *scan.bench);
-    scan.note();
+  static inline std::atomic<PausingScan*> due{nullptr};
+  static void run_due() {
+    PausingScan* scan = due.load();
+    if (scan == nullptr) return;
+    scan->run();
+    due.store(nullptr);
   }
 };
 
-TEST_F(ReclaimerTest, AScanHasPauses) {
+class ScanTest : public ReclaimerTest {
+ protected:
+  void SetUp() override {
+    const auto prepare = [](Reclaimer& reclaimer) { reclaimer.call_often(PausingScan::run_due); };
+    if (const char* why = a_.start(kLimit, kCapacity, prepare)) GTEST_SKIP() << why;
+  }
+};
+
+TEST_F(ScanTest, HasPauses) {
   while (blocks_.size() * 20 < 10 * 1024) ASSERT_TRUE(allocate(size_t{20} << 10, Content::kRandom));
   const auto bench = std::make_unique<Workbench>();
   ASSERT_TRUE(bench->init());
   for (const unsigned most_pauses : {100u, 1u}) {
     PausingScan scan{&a_, bench.get(), most_pauses};
-    ASSERT_TRUE(a_.reclaimer().with_pool(PausingScan::run, &scan));
+    PausingScan::due.store(&scan);
+    a_.reclaimer().wake_kswapd(a_.zone().node());
+    ASSERT_TRUE(wait_until([] { return PausingScan::due.load() == nullptr; }));
     EXPECT_FALSE(scan.any_owned);
     EXPECT_EQ(scan.sc.reclaimed, Pages(0));
     EXPECT_LE(scan.longest, ScanControl::kBetweenPauses.v + 2 * kClusterPages);
