@@ -16,8 +16,8 @@ namespace {
 // kswapds come by 20 times a second, and adding up thousands of heaps takes a millisecond.
 constexpr uint64_t kAnswerMs = 300;
 // One that came by not long before it was called is alive and short of a processor: nobody's memory is passed over, or
-// allocation refused, because the machine is busy. (One that was stopped since then is waited for as well, once.) Where
-// ten times as many threads want to run as there are processors, a second between two visits was seen.
+// allocation refused, because the machine is busy: kswapd comes by after every few milliseconds of its own time, which
+// is 5 s only where hundreds of threads want its processor. (One that was stopped since then is waited for as well.)
 constexpr uint64_t kLateAnswerMs = 2000;
 constexpr uint64_t kAliveNs = 5'000'000'000;
 // As a shrinker: an owner that has not answered for so long waits for something, maybe for the very thread that waits.

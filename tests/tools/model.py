@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """model.py FILE LEAST: a recording of weir record follows the model of what is counted, in each sample and from each to
-the next. In at least LEAST of them something was counted since the one before, and in an eighth of these pages were
-swapped out; the others say nothing (the program waits for its children, or for a processor).
+the next. In at least LEAST of them something was counted since the one before (else the program waits for its children,
+or for a processor, and they say nothing), and in a tenth of all pages were swapped out.
 
 What does not follow, and is not checked: pages read from the swap file may be more than were written to it, because a
 page that was only read keeps its copy there and need not be written again; and `resident` may be above `managed` for
@@ -55,7 +55,7 @@ def main():
     steps = [(a["counters"], b["counters"]) for a, b in zip(samples, samples[1:])]
     busy = sum(a != b for a, b in steps)
     moves = sum(a["zswpout"] != b["zswpout"] for a, b in steps)
-    if busy < int(sys.argv[2]) or moves < busy // 8:
+    if busy < int(sys.argv[2]) or moves < len(samples) // 10:
         sys.exit(f"model: of {len(samples)} samples {busy} have news, {moves} of pages swapped out: too few to say anything")
     last = samples[-1]["counters"]
     print(f"{len(samples)} samples, {busy} with news, swapping in {moves}: {last['zswpout']} pages compressed, "
