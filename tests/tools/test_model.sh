@@ -80,10 +80,10 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 fi
 # -- a busy program: threads that come and go, children of forks, more than its limit
 mkdir "$room/swap"
-# (Long enough that what it waits for at its end, its last child, is a small part of it on a busy machine as well; and
-# samples far enough apart that it gets a processor between two of them.)
+# (Samples are far enough apart that it gets a processor between two of them on a busy machine as well; 800 of them, next
+# to which what it waits for at its end, its last child, is little.)
 invoke "$weir" run --limit 12M --swap "$room/swap" --set zswap_max=3M --record "$room/live.jsonl" --record-interval 40 -- \
-  "$stress" --seconds 16 --threads 2
+  "$stress" --seconds 32 --threads 2
 holds "the program ends well" [ "$status" = 0 ]
 invoke python3 "$here/model.py" "$room/live.jsonl" 100
 holds "every sample follows the model" [ "$status" = 0 ]
