@@ -188,8 +188,8 @@ void Reclaimer::restart_threads() {
   kill_at_ms_.store(0);
   for (Kswapd* each : kswapds_) {
     if (each == nullptr) continue;
-    each->waiting.store(0);
-    each->waiting_pages.store(0);
+    each->waiters = nullptr;
+    count_waiters(*each);
     each->fruitless.store(0);
     each->asleep.store(false);
     each->local.store(false);

@@ -60,7 +60,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     const bool waiting = kswapd.waiting.load() != 0;
     // (A member of a pool that was granted nothing yet has no watermarks either.)
     const Pages needed = waiting ? std::max(goal(kswapd), Pages(1)) : zone.watermarks().low;
-    const bool starved = zone.free_budget() < needed;
+    const bool starved = zone.free_budget() < needed || is_out_of_reach(kswapd);
     // Whoever freed something counts: as long as there is anything to be had, waiting is worth it. While the process
     // forks, nothing can be freed, which says nothing about what could be. Packing the pool frees something only after
     // many clusters, and comes to an end by itself.
@@ -126,11 +126,22 @@ Pages Reclaimer::purge_surplus(NodeReclaim& node) {
   return zone.purge(Pages(total - managed), Order(kMaxOrder), Zone::Metadata::kStays);
 }
 
-// Up to where kswapd frees: the high watermark and what threads wait for.
+// Up to where kswapd frees: the high watermark and what threads wait for. Of many that wait for little, not all at
+// once, or everything would be evicted; but what one of them waits for must be there at once.
 Pages Reclaimer::goal(const Kswapd& kswapd) {
   const Zone& zone = kswapd.node->zone();
-  const uint64_t wanted = kswapd.waiting_pages.load(std::memory_order_relaxed), most = zone.managed().v / 2;
-  return zone.watermarks().high + Pages(wanted < most ? wanted : most);
+  const Watermarks marks = zone.watermarks();
+  const Pages half(zone.managed().v / 2), wanted(kswapd.waiting_pages.load(std::memory_order_relaxed));
+  const Pages for_all = marks.high + std::min(wanted, half);
+  const Pages for_one = marks.min + Pages(kswapd.waiting_most.load(std::memory_order_relaxed));
+  return is_out_of_reach(kswapd) ? for_all : std::max(for_all, for_one);
+}
+
+// A thread waits for more than there is with nothing in use: a pool has not granted it yet.
+bool Reclaimer::is_out_of_reach(const Kswapd& kswapd) {
+  const uint64_t most = kswapd.waiting_most.load(std::memory_order_relaxed);
+  const Zone& zone = kswapd.node->zone();
+  return most != 0 && Pages(most) + zone.watermarks().min > zone.managed();
 }
 
 // Works until free pages reach the goal (kernel: balance_pgdat); returns the pages freed.
@@ -274,6 +285,34 @@ bool Reclaimer::can_wait() const {
   return mode() == Mode::kSwap || (has_kswapd() && shrinkers_ != nullptr && shrinkers_->has_any());
 }
 
+void Reclaimer::count_waiters(Kswapd& kswapd) {
+  uint32_t count = 0;
+  uint64_t pages = 0, most = 0;
+  for (const Waiter* each = kswapd.waiters; each != nullptr; each = each->next) {
+    ++count;
+    pages += each->count.v;
+    most = std::max(most, each->count.v);
+  }
+  kswapd.waiting_most.store(most);
+  kswapd.waiting_pages.store(pages);
+  kswapd.waiting.store(count);
+}
+
+void Reclaimer::add_waiter(Kswapd& kswapd, Waiter& waiter) {
+  LockGuard guard(request_mutex_);
+  waiter.next = kswapd.waiters;
+  kswapd.waiters = &waiter;
+  count_waiters(kswapd);
+}
+
+void Reclaimer::remove_waiter(Kswapd& kswapd, Waiter& waiter) {
+  LockGuard guard(request_mutex_);
+  Waiter** link = &kswapd.waiters;
+  while (*link != &waiter) link = &(*link)->next;
+  *link = waiter.next;
+  count_waiters(kswapd);
+}
+
 // Only weir's own threads can unmap pages, so that direct reclaim is waiting for one that works for the waiters.
 bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   Zone& zone = node.zone();
@@ -291,8 +330,8 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   weir::count(counters_.allocstall);
   const uint64_t start = os::now_ns();
   begin_stall();
-  kswapd.waiting_pages.fetch_add(count.v);
-  kswapd.waiting.fetch_add(1);
+  Waiter waiter{count};
+  add_waiter(kswapd, waiter);
   bool enough = false;
   for (;;) {
     const uint32_t word = kswapd.progress.load(std::memory_order_acquire);
@@ -307,8 +346,7 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
     wake(kswapd);
     os::futex_wait_ms(kswapd.progress, word, kWaitMs);
   }
-  kswapd.waiting.fetch_sub(1);
-  kswapd.waiting_pages.fetch_sub(count.v);
+  remove_waiter(kswapd, waiter);
   end_stall();
   note_stall((os::now_ns() - start) / 1000);
   return enough;

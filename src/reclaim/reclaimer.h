@@ -234,6 +234,12 @@ class Reclaimer {
     Workbench bench;
   };
 
+  // A thread that waits for pages.
+  struct Waiter {
+    Pages count;
+    Waiter* next = nullptr;
+  };
+
   // One a node.
   struct Kswapd {
     Reclaimer* reclaimer = nullptr;
@@ -245,6 +251,8 @@ class Reclaimer {
     std::atomic<uint32_t> progress{0};         // changes when pages were freed, or it gave up
     std::atomic<uint32_t> waiting{0};          // threads that wait for pages
     std::atomic<uint64_t> waiting_pages{0};    // and for how many
+    std::atomic<uint64_t> waiting_most{0};     // and the one that wants most
+    Waiter* waiters = nullptr;                 // all of them; guarded by request_mutex_
     std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
     std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
     uint64_t stolen_before = 0;
@@ -341,6 +349,10 @@ class Reclaimer {
   bool can_wait() const;
   uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);
+  static bool is_out_of_reach(const Kswapd& kswapd);
+  void add_waiter(Kswapd& kswapd, Waiter& waiter);
+  void remove_waiter(Kswapd& kswapd, Waiter& waiter);
+  static void count_waiters(Kswapd& kswapd);
   void wake(Kswapd& kswapd);
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);

@@ -4,6 +4,7 @@
  * - heap NAME ADJ POLICY: makes a heap; POLICY: fail, release, abort, stays (release, but its owner does not agree)
  * - fill NAME KIB: puts so much in it ("-": in no heap); "ok", or "error ERRNO" when less fits
  * - lose NAME: gives it all back
+ * - once KIB: allocates so much at once and gives it back; "ok", or "error ERRNO"
  * - grow NAME KIB: as fill, but stops when somebody was chosen; "ok", "chosen" or "error ERRNO"
  * - check NAME: whether it holds what was put there; "ok", "gone", or "wrong"
  * - hold: "PAGES" in no heap, then "NAME:PAGES" of each heap
@@ -130,6 +131,14 @@ static void fill(struct Tenant* t, unsigned kib, int until_chosen) {
   printf("ok\n");
 }
 
+static int once(size_t kib) {
+  char* p = malloc(kib << 10);
+  if (p == NULL) return errno;
+  memset(p, 1, kib << 10);
+  free(p);
+  return 0;
+}
+
 static const char* check(const struct Tenant* t) {
   weir_heap_info info;
   if (t != tenants && weir_heap_stats(t->heap, &info, sizeof info) != 0) return "gone";
@@ -196,6 +205,7 @@ static void obey(char* line) {
   if (strcmp(word[0], "heap") == 0) make_heap(word[1], atoi(word[2]), word[3]);
   if (strcmp(word[0], "fill") == 0) fill(find(word[1]), (unsigned)atoi(word[2]), 0);
   if (strcmp(word[0], "grow") == 0) fill(find(word[1]), (unsigned)atoi(word[2]), 1);
+  if (strcmp(word[0], "once") == 0) say_error(once((size_t)atoi(word[1])));
   if (strcmp(word[0], "check") == 0) printf("%s\n", check(find(word[1])));
   if (strcmp(word[0], "hold") == 0) hold();
   if (strcmp(word[0], "victims") == 0) tell_victims();

@@ -490,6 +490,16 @@ def killed_at_random(world, seconds):
     check(killed > seconds / 4, "nothing was tested")
 
 
+def small_part(world):
+    """One that was granted little, and asks for more at once than others have left, is told so."""
+    a, b = Member(world), Member(world)
+    a.heap("vital", -1000, "fail", LIMIT_MIB - 3)
+    answers = [b.ask(f"once {kib}") for kib in range(256, 4096, 256)]
+    check(set(answers) == {"ok", f"error {ENOMEM}"}, f"answers: {answers}", b)
+    check(a.ask("check vital") == "ok", "it lost memory", a)
+    b.expect("ok", "verify")
+
+
 def can_swap(world):
     probe = subprocess.run(["true"], env={"LD_PRELOAD": world.library, "WEIR_CONF": "limit=64M"}, capture_output=True,
                            text=True, check=False)
@@ -508,7 +518,8 @@ def main():
         print("skipped: pages cannot be swapped here")
         sys.exit(77)
     situations = [heap_of_another, room_ahead, owner_stays, busy_machine, equals, nobody, process_ends,
-                  process_does_not_end, stopped, late, aborts, leak, joined_late, random_situations,
+                  process_does_not_end, stopped, late, aborts, leak, joined_late, small_part,
+                  random_situations,
                   functools.partial(killed_at_random, seconds=arguments.seconds)]
     try:
         for situation in situations:
