@@ -145,6 +145,15 @@ size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error) {
   return done;
 }
 
+long uffd_move_present(int uffd, void* to, void* from) {
+  for (;;) {
+    MoveRequest m = {address_of(to), address_of(from), kPageSize, 0, 0};
+    const long result = request(uffd, kIoctlMove, &m);
+    if (result == 0 || m.moved == static_cast<int64_t>(kPageSize)) return 0;
+    if (result != -EAGAIN) return result;
+  }
+}
+
 long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect) {
   uffdio_writeprotect w = {{address_of(address), bytes}, protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0ull};
   return request(uffd, UFFDIO_WRITEPROTECT, &w);

@@ -36,6 +36,8 @@ enum class UffdWay : uint8_t { kSyscall, kDevice, kUserMode };
 // Moves present pages of [from, from + bytes) to `to`, which must be registered and have none there; holes are skipped.
 // Returns the bytes that are done, as above (EBUSY: a pinned or shared page).
 [[nodiscard]] size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error);
+// Moves one page that is there to an address that has none; 0, or -ENOENT: none was there, -EBUSY: pinned or shared.
+[[nodiscard]] long uffd_move_present(int uffd, void* to, void* from);
 // Write-protects or not; whoever waits for the pages is woken when protection ends.
 [[nodiscard]] long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect);
 // Whether nothing at all is mapped at this page of a registered range; then a page of zeros is afterwards.

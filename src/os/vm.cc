@@ -13,6 +13,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -111,6 +114,11 @@ VmMove vm_move(void* from, void* to, size_t bytes) {
   return result == as_arg(to) ? VmMove::kMoved : result == -EFAULT ? VmMove::kSplit : VmMove::kFailed;
 }
 
+bool vm_lift(void* from, void* to, size_t bytes) {
+  const long size = static_cast<long>(bytes), flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+  return syscall6(SYS_mremap, as_arg(from), size, size, flags, as_arg(to)) == as_arg(to);
+}
+
 bool vm_renew(void* address, size_t bytes) {
   return map(address, bytes, kReadWrite, kAnonymous | MAP_FIXED) == address;
 }
@@ -179,6 +187,25 @@ size_t vm_read(int memory, void* to, const void* from, size_t bytes) {
     done += static_cast<size_t>(got);
   }
   return align_down(done, kPageSize);
+}
+
+size_t vm_gather(void* to, const VmRange* ranges, unsigned count) {
+  struct iovec local = {to, 0};
+  for (unsigned i = 0; i < count; ++i) local.iov_len += ranges[i].bytes;
+  const long got = syscall6(SYS_process_vm_readv, syscall6(SYS_getpid), as_arg(&local), 1, as_arg(ranges), count, 0);
+  return got < 0 ? 0 : static_cast<size_t>(got);
+}
+
+void vm_drop_unpinned(void* address, size_t bytes) {
+  if (advise(address, bytes, MADV_FREE)) advise(address, bytes, MADV_PAGEOUT);
+}
+
+bool vm_is_locked(void* address, size_t bytes) {
+  return syscall6(SYS_msync, as_arg(address), static_cast<long>(bytes), MS_ASYNC | MS_INVALIDATE) == -EBUSY;
+}
+
+void vm_lock_when_touched(void* address, size_t bytes) {
+  syscall6(SYS_mlock2, as_arg(address), static_cast<long>(bytes), MLOCK_ONFAULT);
 }
 
 bool vm_system_swaps() {

@@ -42,6 +42,10 @@ enum class VmMove : unsigned char { kMoved, kSplit, kFailed };
 // Moves the pages of [from, from + bytes) to `to`, dropping what was mapped there: page tables move, bytes do not.
 // Afterwards nothing is mapped at `from`. Otherwise `from` is as it was, and the mapping at `to` may be gone.
 [[nodiscard]] VmMove vm_move(void* from, void* to, size_t bytes);
+// Moves the pages of [from, from + bytes), which is one mapping, to `to`, dropping what was mapped there; unlike after
+// vm_move, the mapping at `from` stays, with no pages (MREMAP_DONTUNMAP, Linux 5.7). One interrupt to the other
+// processors, whatever is there. False, and nothing changed at `from`, when the kernel refuses.
+[[nodiscard]] bool vm_lift(void* from, void* to, size_t bytes);
 // Replaces the mapping by a fresh one of zero pages, so that it can merge with its neighbours again after a vm_move.
 [[nodiscard]] bool vm_renew(void* address, size_t bytes);
 
@@ -56,10 +60,21 @@ uint64_t vm_resident_mask(void* address, unsigned pages);
 // must not be read. Returns the bytes copied, up to the first such page. `memory`: of vm_open_own; where that was
 // refused (negative) the read waits for pages that are not there, as a touch would.
 [[nodiscard]] size_t vm_read(int memory, void* to, const void* from, size_t bytes);
+// Copies several ranges to `to`, one behind the other, by one call that does not use their addresses; waits for pages
+// that are not there as a touch would. Returns the bytes copied.
+[[nodiscard]] size_t vm_gather(void* to, const VmRange* ranges, unsigned count);
 // Whether the system has swap space of its own: then a page may have content though it is not resident.
 bool vm_system_swaps();
 // And for `words` times 64 pages (at most 512): a word each.
 void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
+// Gives the memory of pages back that nothing but these addresses refers to; it stays where it is pinned, for a device
+// for instance, or shared, and where the kernel has it in hand at the moment (MADV_FREE, then MADV_PAGEOUT; by
+// Linux 5.18 it looks for references first). What stays may be dropped later, until it is written or moved.
+void vm_drop_unpinned(void* address, size_t bytes);
+// Whether some of the range is locked in memory (mlock).
+[[nodiscard]] bool vm_is_locked(void* address, size_t bytes);
+// Locks what is in memory and what will be; brings nothing in.
+void vm_lock_when_touched(void* address, size_t bytes);
 // Makes pages the process's own again that it shares with a child of a fork (MADV_POPULATE_WRITE); false when refused.
 [[nodiscard]] bool vm_unshare(void* address, size_t bytes);
 

@@ -13,11 +13,12 @@
 //   rejected                   was found not to compress, and is where it was: only a file can take it
 //   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
 // Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
-// (touched); standby -> resident (touched). Touched by reading: resident and clean -> swapped (its memory dropped), or
-// resident only (written).
+// (touched); standby -> resident (touched); resident -> swapped (lifted). Touched by reading: resident and clean ->
+// swapped (its memory dropped), or resident only (written).
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 #include "base/units.h"
@@ -72,6 +73,19 @@ struct ClusterMore {
 struct BitRun {
   unsigned first, end;
 };
+
+// The first run of set bits at or after `from`; both ends kClusterPages when there is none.
+constexpr BitRun next_run(uint64_t mask, unsigned from) {
+  if (from >= kClusterPages || mask >> from == 0) return {kClusterPages, kClusterPages};
+  const unsigned first = from + static_cast<unsigned>(std::countr_zero(mask >> from));
+  const uint64_t inverted = ~mask >> first;
+  return {first, inverted == 0 ? kClusterPages : first + static_cast<unsigned>(std::countr_zero(inverted))};
+}
+
+constexpr uint64_t run_mask(BitRun run) {
+  const unsigned length = run.end - run.first;
+  return (length == kClusterPages ? ~uint64_t{0} : (uint64_t{1} << length) - 1) << run.first;
+}
 
 // Of pages that belong to nobody (page/page_owner.h).
 inline constexpr uint16_t kNoOwner = 0;

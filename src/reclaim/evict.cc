@@ -16,19 +16,6 @@ uint64_t pages_in(uint64_t mask) {
   return static_cast<uint64_t>(std::popcount(mask));
 }
 
-// The first run of set bits at or after `from`.
-BitRun next_run(uint64_t mask, unsigned from) {
-  if (from >= kClusterPages || mask >> from == 0) return {kClusterPages, kClusterPages};
-  const unsigned first = from + static_cast<unsigned>(std::countr_zero(mask >> from));
-  const uint64_t inverted = ~mask >> first;
-  return {first, inverted == 0 ? kClusterPages : first + static_cast<unsigned>(std::countr_zero(inverted))};
-}
-
-uint64_t run_mask(BitRun run) {
-  const unsigned length = run.end - run.first;
-  return (length == kClusterPages ? ~uint64_t{0} : (uint64_t{1} << length) - 1) << run.first;
-}
-
 }  // namespace
 
 bool NodeReclaim::own(ClusterId c) {
@@ -188,8 +175,9 @@ uint64_t NodeReclaim::age(ClusterId c, uint64_t pages) {
   return in_low | in_high;
 }
 
-// Unmaps the inactive pages of a cluster that the caller owns; returns how many are in Standby now.
-Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, uint64_t only) {
+// Unmaps the inactive pages of a cluster that the caller owns; returns how many are in Standby now. Those that lie in
+// short runs are lifted, if the caller has `lifts`: their fate is open until finish_lift, and the cluster owned.
+Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t only) {
   Cluster& cluster = map_[c];
   if (!arm(c / kClustersPerPageblock)) return Pages(0);
   // Staging addresses must be empty before something is moved there.
@@ -198,29 +186,46 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, uint64_t only) {
   const Pages seen(pages_in(idle & zone_->resident_mask(c)));
   sc.visited += seen;
   sc.scanned += seen;
-  idle &= ~age(c, idle);
+  const uint64_t kept = age(c, idle);
+  idle &= ~kept;
   idle &= ~rejected_lately(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
-  uint64_t mine = claim(c, idle);
+  const uint64_t liftable = lifts != nullptr ? worth_lifting(c, idle, kept) : 0;
+  uint64_t mine = claim(c, idle | liftable);
   // Freed or gone to Standby between the look and the claim.
   const uint64_t unfit = mine & ~(cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load());
   if (unfit != 0) release(c, unfit);
   mine &= ~unfit;
+  if (liftable != 0) {
+    mine &= ~lift(c, mine & liftable & ~map_.more(c).clean.load(), idle, *lifts);
+    if ((mine & ~idle) != 0) release(c, mine & ~idle);
+    mine &= idle;
+  }
+  return mine == 0 ? Pages(0) : unmap_claimed(c, mine, sc);
+}
+
+Pages NodeReclaim::unmap_claimed(ClusterId c, uint64_t mine, ScanControl& sc) {
+  Cluster& cluster = map_[c];
   const uint64_t clean = map_.more(c).clean.load() & mine;
   const uint64_t dropped = clean != 0 ? drop_clean(c, clean) : 0;
   const uint64_t swapped = cluster.swapped.load() & mine;
   const uint64_t out = move_out(c, mine & ~clean) & ~swapped;
   zone_->charge(c, out);
   forget_rejected(c, out);
-  cluster.standby.fetch_or(out);
-  nr_standby_.fetch_add(pages_in(out), std::memory_order_relaxed);
-  count_away(c, out, 1, Away::kStandby);
+  enter_standby(c, out);
   release(c, mine);
   sc.reclaimed += Pages(pages_in(dropped));
   if (const uint64_t stay = clean & ~dropped; stay != 0) cluster.active.fetch_or(stay, std::memory_order_relaxed);
   // Pages that became known to be there only by being moved were not seen.
   sc.scanned -= Pages(pages_in(out)) < sc.scanned ? Pages(pages_in(out)) : sc.scanned;
   return Pages(pages_in(out | dropped));
+}
+
+// Claimed pages are at their staging addresses now.
+void NodeReclaim::enter_standby(ClusterId c, uint64_t pages) {
+  map_[c].standby.fetch_or(pages);
+  nr_standby_.fetch_add(pages_in(pages), std::memory_order_relaxed);
+  count_away(c, pages, 1, Away::kStandby);
 }
 
 void NodeReclaim::purge_garbage(const os::VmRange* ranges, const ClusterId* owners, const uint64_t* pages,

@@ -35,6 +35,32 @@ struct GarbageBatch {
   unsigned pages = 0;
 };
 
+// Pages that were lifted from their addresses and whose fate is decided together (lift.cc). They are claimed, and their
+// clusters owned, until then.
+struct Lift {
+  // 2 MiB of addresses, of which one call gives all memory back.
+  static constexpr unsigned kClusters = 8;
+  // Who touches one of them waits for the whole batch: half a millisecond for compressing so many, next to which the
+  // two interrupts that a batch costs are little.
+  static constexpr unsigned kMostPages = 128;
+  struct Cluster {
+    ClusterId id;
+    uint64_t seen;    // pages that are at its addresses here
+    uint64_t wanted;  // of these, those that are to leave memory; the others lay between them
+  };
+  Cluster clusters[kClusters];
+  unsigned count = 0;
+  unsigned pages = 0;
+  unsigned refused = 0;     // of these, pages that are pinned or shared
+  char* memory = nullptr;   // the addresses to which pages are lifted
+  char* content = nullptr;  // copies of the pages, one behind the other
+
+  [[nodiscard]] bool init();
+  char* address(unsigned n, unsigned page) const { return memory + n * kClusterBytes + page * kPageSize; }
+  bool is_full() const { return count == kClusters || pages >= kMostPages; }
+  void clear() { count = pages = refused = 0; }
+};
+
 // How a node reclaims.
 struct ReclaimPolicy {
   // Constant while it does.
@@ -69,7 +95,8 @@ struct Workbench {
   };
 
   Compressor compressor;
-  char* pages = nullptr;       // kClusterPages pages of buffer
+  char* pages = nullptr;  // kClusterPages pages of buffer
+  Lift lift;
   char* read_pages = nullptr;  // kReadPages for each read
   // Only one thread faults here at present. It waits for what it touched whatever happens, so that a read that waits
   // too holds up nobody, and is faster than one that is told of later.
@@ -263,7 +290,9 @@ class NodeReclaim {
   void disclaim(ClusterId c, uint64_t pages);
 
   // evict.cc; of a cluster's pages those in `only`
-  Pages unmap(ClusterId c, ScanControl& sc, uint64_t only = ~uint64_t{0});
+  Pages unmap(ClusterId c, ScanControl& sc, Lift* lifted, uint64_t only = ~uint64_t{0});
+  Pages unmap_claimed(ClusterId c, uint64_t mine, ScanControl& sc);
+  void enter_standby(ClusterId c, uint64_t pages);
   uint64_t move_out(ClusterId c, uint64_t pages);
   uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
@@ -283,6 +312,23 @@ class NodeReclaim {
   void list_zswap(ClusterId c);
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
+
+  // lift.cc
+  uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t kept);
+  bool can_move_lifted(ClusterId c, BitRun run, uint64_t present, const Lift& lift) const;
+  uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, Lift& lift);
+  bool lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
+  Pages finish_lift(ScanControl& sc, Workbench& bench);
+  uint64_t store_lifted(const Lift::Cluster& lifted, const char* content, SwapEntry* entries, uint64_t& rejected,
+                        Compressor& compressor);
+  Pages settle_lifted(unsigned n, const char* content, uint64_t held, bool may_write, uint64_t stored,
+                      uint64_t rejected, const SwapEntry* entries, Lift& lift);
+  long move_lifted(ClusterId c, void* to, void* lifted, bool& shared);
+  uint64_t keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t& standby);
+  void put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift);
+  void give_up_lift(Lift& lift);
+  void fill_home(ClusterId c, uint64_t pages, uint64_t seen, const char* content);
+  uint64_t stage(ClusterId c, uint64_t pages, uint64_t seen, const char* content);
 
   // Nothing is left at the staging addresses.
   void end_standby(ClusterId c, uint64_t pages);
@@ -329,7 +375,8 @@ class NodeReclaim {
   std::atomic<uint64_t> nr_swapped_{0};
   std::atomic<uint64_t> nr_evicted_{0};
   std::atomic<uint64_t> pool_counted_{0};
-  std::atomic<uint32_t> pack_next_{0};  // where pack_pool goes on
+  std::atomic<uint32_t> pack_next_{0};   // where pack_pool goes on
+  std::atomic<uint32_t> lift_pause_{0};  // clusters still to be moved instead, after pages that are shared or pinned
   Mutex lists_mutex_;
   ClusterList present_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kPresent};
   ClusterList standby_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kStandby};

@@ -106,8 +106,15 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   unsigned failures = 0;
   GarbageBatch batch;
   bool goes_on = true;
+  Lift& lifts = bench.lift;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
+    if (lifts.is_full() || sc.reclaimed + Pages(lifts.pages) >= sc.to_reclaim) {
+      const unsigned lifted = lifts.count;
+      failures = finish_lift(sc, bench).v == 0 ? failures + lifted : 0;
+      continue;
+    }
     if (sc.is_pause_due()) {
+      static_cast<void>(finish_lift(sc, bench));
       finish_batch(batch);
       goes_on = sc.pause();
       if (!goes_on) break;
@@ -118,16 +125,22 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
       if (sc.visited.v - visited_before >= budget) break;
       c = pop_present();
     }
+    if (c == kNoCluster && lifts.count != 0) {
+      static_cast<void>(finish_lift(sc, bench));
+      continue;
+    }
     if (c == kNoCluster) {
       // Nothing is left to unmap: what is in Standby is the last resort.
       if (sc.urgent || standby().v == 0) break;
       sc.urgent = true;
       continue;
     }
-    const Pages done = out ? write_out(c, sc, bench) : unmap(c, sc);
-    failures = done.v == 0 ? failures + 1 : 0;
+    const unsigned lifted_before = lifts.count;
+    const Pages done = out ? write_out(c, sc, bench) : unmap(c, sc, &lifts);
+    const bool lifted = lifts.count != lifted_before;
+    if (!lifted) failures = done.v == 0 ? failures + 1 : 0;
     if (!out) {
-      relist(c);
+      if (!lifted) relist(c);
       continue;
     }
     sc.reclaimed += done;
@@ -135,6 +148,7 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
     batch.pages += static_cast<unsigned>(done.v);
     if (batch.count == GarbageBatch::kClusters || batch.pages >= GarbageBatch::kMostPages) finish_batch(batch);
   }
+  static_cast<void>(finish_lift(sc, bench));
   finish_batch(batch);
   if (goes_on && sc.priority <= 1 && sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
   count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);

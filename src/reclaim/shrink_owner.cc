@@ -157,7 +157,7 @@ void NodeReclaim::shrink_some(OwnerScan& scan, ScanControl& sc, Workbench& bench
   const uint64_t mine = owned_pages(c, scan.owner.index()) & ~unevictable(c), standby = map_[c].standby.load();
   if ((out ? mine & standby : mine & ~standby & zone_->resident_mask(c)) == 0 || !own(c)) return;
   if (!out) {
-    static_cast<void>(unmap(c, sc, mine));
+    static_cast<void>(unmap(c, sc, nullptr, mine));
     unlist(c);
     return relist(c);
   }

@@ -55,7 +55,7 @@ FORMATS = {
 }
 # What weir counts and no kernel does; everything else must be the kernel's.
 OWN_COUNTERS = set(
-    "pageblock_stolen pgpurged pgmoved arena_grow arena_grow_fail purge_fail pgfault_zero pgfault_standby kswapd_wake "
+    "pageblock_stolen pgpurged pgmoved arena_grow arena_grow_fail purge_fail pgfault_zero pgfault_standby pglift pglift_back kswapd_wake "
     "zswap_moved zswap_same_filled zswap_reject_compress swap_write_error swap_read_error pageblock_armed stall_us "
     "stall_longest_us slabs_freed".split())
 # The kernel has these under another name, or only in some configurations: allocstall is split by zone since 4.10.

@@ -1,0 +1,349 @@
+// lift_test.cc: pages that lie in short runs leave memory by clusters (reclaim/lift.cc): content survives, also of
+// pages that a device writes to meanwhile, and what is locked or must not be touched stays what it is.
+#include <errno.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/io_uring.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "os/vm.h"
+#include "support/page_content.h"
+#include "support/random.h"
+#include "support/squeeze.h"
+#include "support/swap_place.h"
+
+namespace weir {
+namespace {
+
+constexpr size_t kLimit = size_t{32} << 20;
+constexpr size_t kBlock = size_t{1} << 20;
+constexpr unsigned kBlocks = 12;
+constexpr size_t kPagesPerBlock = kBlock / kPageSize;
+// Far enough apart that no page is brought in with another.
+constexpr size_t kStride = 3;
+
+class LiftTest : public testing::Test {
+ protected:
+  void start(
+      Content kind = Content::kCompressible, void (*more)(Options&) = [](Options&) {}) {
+    kind_ = kind;
+    more(a_.options());
+    if (const char* why = a_.start(kLimit, size_t{256} << 20)) GTEST_SKIP() << why;
+    for (unsigned i = 0; i < kBlocks; ++i) {
+      blocks_.push_back(static_cast<char*>(a_->malloc(nullptr, kBlock)));
+      ASSERT_NE(blocks_.back(), nullptr);
+      write_content(blocks_[i], kBlock, seed_of(i));
+    }
+    ASSERT_TRUE(swap_out(kBlocks / 2 * kPagesPerBlock));
+  }
+  uint64_t seed_of(unsigned i) const { return content_seed(uint64_t{i + 1} << 20, kind_); }
+  // Every third page, so that present pages are single ones.
+  void touch_scattered(size_t first) {
+    for (unsigned i = 0; i < kBlocks; ++i)
+      for (size_t page = first; page < kPagesPerBlock; page += kStride) ASSERT_TRUE(is_intact(i, page)) << i;
+  }
+  bool is_intact(unsigned i, size_t page) const {
+    return check_content_at(blocks_[i], page * kPageSize, kPageSize, seed_of(i));
+  }
+  void expect_all() {
+    for (unsigned i = 0; i < kBlocks; ++i) ASSERT_TRUE(check_content_at(blocks_[i], 0, kBlock, seed_of(i))) << i;
+    EXPECT_STREQ(find_fault(a_), nullptr);
+  }
+  [[nodiscard]] bool swap_out(uint64_t pages) {
+    return squeeze(a_, Pages(1), [&] { return a_.node().swapped_pages() >= pages; });
+  }
+  // Until pages were lifted; they are tried for at least a round, whatever else happens to them.
+  [[nodiscard]] bool lift_some(uint64_t most_left) {
+    const uint64_t before = a_.reclaimer().stats().pglift;
+    const uint64_t all = kBlocks * kPagesPerBlock;
+    return squeeze(a_, Pages(1), [&] {
+      return a_.node().swapped_pages() + most_left >= all && a_.reclaimer().stats().pglift > before;
+    });
+  }
+  char* page(unsigned i, size_t n) { return blocks_[i] + n * kPageSize; }
+
+  Content kind_ = Content::kCompressible;
+  LimitedAllocator a_;
+  std::vector<char*> blocks_;
+};
+
+TEST_F(LiftTest, ScatteredPagesKeepTheirContent) {
+  start();
+  for (size_t round = 0; round < 6; ++round) {
+    touch_scattered(round % kStride);
+    ASSERT_TRUE(lift_some(0)) << round;
+    EXPECT_STREQ(find_fault(a_), nullptr);
+  }
+  expect_all();
+}
+
+TEST_F(LiftTest, WhatIsWrittenInBetweenIsNotLost) {
+  start();
+  Random random(3);
+  std::vector<uint64_t> seeds(kBlocks * kPagesPerBlock, 0);
+  for (unsigned round = 0; round < 6; ++round) {
+    for (unsigned n = 0; n < kBlocks * kPagesPerBlock / 4; ++n) {
+      const size_t at = random.below(seeds.size());
+      seeds[at] = content_seed(random.next() | 4, Content::kCompressible);
+      write_content(page(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock), kPageSize, seeds[at]);
+    }
+    ASSERT_TRUE(lift_some(0));
+    for (size_t at = 0; at < seeds.size(); ++at) {
+      const auto i = static_cast<unsigned>(at / kPagesPerBlock);
+      if (seeds[at] == 0) {
+        ASSERT_TRUE(is_intact(i, at % kPagesPerBlock)) << at;
+      } else {
+        ASSERT_TRUE(check_content_at(page(i, at % kPagesPerBlock), 0, kPageSize, seeds[at])) << at;
+      }
+    }
+    ASSERT_TRUE(swap_out(seeds.size()));
+  }
+  EXPECT_STREQ(find_fault(a_), nullptr);
+}
+
+TEST_F(LiftTest, LockedPagesStayAndStayLocked) {
+  start();
+  for (size_t n = 8; n < kPagesPerBlock; n += 16) ASSERT_EQ(mlock(page(2, n), kPageSize), 0) << strerror(errno);
+  const size_t locked = kPagesPerBlock / 16;
+  touch_scattered(1);
+  ASSERT_TRUE(lift_some(locked));
+  for (size_t n = 8; n < kPagesPerBlock; n += 16) {
+    EXPECT_TRUE(os::vm_is_locked(page(2, n), kPageSize)) << n;
+    EXPECT_EQ(os::vm_resident(page(2, n), kPageSize), Pages(1)) << n;
+    ASSERT_EQ(munlock(page(2, n), kPageSize), 0);
+  }
+  ASSERT_TRUE(swap_out(kBlocks * kPagesPerBlock));
+  expect_all();
+}
+
+TEST_F(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
+  start();
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> unlocked{0};
+  std::thread locker([&] {
+    for (size_t n = 0; !stop; n = (n + 7) % kPagesPerBlock) {
+      if (mlock(page(5, n), kPageSize) != 0) continue;
+      usleep(300);
+      if (!os::vm_is_locked(page(5, n), kPageSize)) ++unlocked;
+      munlock(page(5, n), kPageSize);
+    }
+  });
+  for (size_t round = 0; round < 10; ++round) {
+    touch_scattered(round % kStride);
+    EXPECT_TRUE(lift_some(kPagesPerBlock));
+  }
+  stop = true;
+  locker.join();
+  EXPECT_EQ(unlocked, 0u);
+  expect_all();
+}
+
+TEST_F(LiftTest, ProtectionStaysAsItIs) {
+  start();
+  touch_scattered(0);
+  for (size_t n = 0; n < kPagesPerBlock; n += 12) ASSERT_EQ(mprotect(page(4, n), kPageSize, PROT_READ), 0);
+  for (size_t n = 6; n < kPagesPerBlock; n += 12) ASSERT_EQ(mprotect(page(4, n), kPageSize, PROT_NONE), 0);
+  ASSERT_TRUE(lift_some(kPagesPerBlock));
+  for (size_t n = 0; n < kPagesPerBlock; n += 12) ASSERT_TRUE(is_intact(4, n)) << n;
+  for (size_t n = 6; n < kPagesPerBlock; n += 12) ASSERT_EQ(mprotect(page(4, n), kPageSize, PROT_READ | PROT_WRITE), 0);
+  for (size_t n = 0; n < kPagesPerBlock; n += 12) ASSERT_EQ(mprotect(page(4, n), kPageSize, PROT_READ | PROT_WRITE), 0);
+  expect_all();
+}
+
+// They go back to their addresses, by copy, and are no longer in the way of those that do compress.
+TEST_F(LiftTest, WhatDoesNotCompressGoesHome) {
+  start();
+  kind_ = Content::kRandom;
+  for (unsigned i = 0; i < 2; ++i) write_content(blocks_[i], kBlock, seed_of(i));
+  const auto is_whole = [&] {
+    for (unsigned i = 0; i < kBlocks; ++i) {
+      kind_ = i < 2 ? Content::kRandom : Content::kCompressible;
+      if (!check_content_at(blocks_[i], 0, kBlock, seed_of(i))) return false;
+    }
+    return true;
+  };
+  for (unsigned round = 0; round < 3; ++round) {
+    ASSERT_TRUE(swap_out((kBlocks - 3) * kPagesPerBlock));
+    ASSERT_TRUE(is_whole());
+  }
+  EXPECT_STREQ(find_fault(a_), nullptr);
+}
+
+TEST_F(LiftTest, WhatDoesNotCompressGoesToTheFile) {
+  static SwapFolder folder;
+  start(Content::kRandom, [](Options& options) { options.swap.assign(folder.path()); });
+  if (testing::Test::IsSkipped()) return;
+  ASSERT_STREQ(a_.reclaimer().swap_problem(), nullptr);
+  for (size_t round = 0; round < 3; ++round) {
+    for (unsigned i = 0; i < kBlocks; ++i)
+      for (size_t n = round; n < kPagesPerBlock; n += kStride) page(i, n)[0] = page(i, n)[0];
+    ASSERT_TRUE(lift_some(0));
+  }
+  EXPECT_GT(settled_stats(a_).pswpout, kBlocks * kPagesPerBlock);
+  expect_all();
+}
+
+// A pipe refers to pages that were spliced into it.
+TEST_F(LiftTest, PagesThatThePipeRefersToComeBack) {
+  start();
+  touch_scattered(1);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  std::vector<iovec> vectors;
+  for (size_t n = 1; n < kPagesPerBlock && vectors.size() < 8; n += 4 * kStride)
+    vectors.push_back({page(1, n), kPageSize});
+  const auto bytes = static_cast<ssize_t>(vectors.size() * kPageSize);
+  ASSERT_EQ(vmsplice(ends[1], vectors.data(), vectors.size(), 0), bytes);
+  ASSERT_TRUE(lift_some(kPagesPerBlock));
+  EXPECT_GT(settled_stats(a_).pglift_back, 0u);
+  std::vector<char> got(static_cast<size_t>(bytes));
+  for (size_t done = 0; done < got.size();) {
+    const ssize_t here = read(ends[0], got.data() + done, got.size() - done);
+    ASSERT_GT(here, 0);
+    done += static_cast<size_t>(here);
+  }
+  for (size_t k = 0; k < vectors.size(); ++k)
+    EXPECT_EQ(memcmp(got.data() + k * kPageSize, vectors[k].iov_base, kPageSize), 0) << k;
+  close(ends[0]);
+  close(ends[1]);
+  expect_all();
+}
+
+// Registered buffers are pinned: what the kernel puts into them later has to be what the program sees.
+class Ring {
+ public:
+  [[nodiscard]] bool open(const iovec* buffers, unsigned count) {
+    fd_ = static_cast<int>(syscall(SYS_io_uring_setup, 8, &p_));
+    if (fd_ < 0) return false;
+    sq_ = map(p_.sq_off.array + p_.sq_entries * sizeof(unsigned), IORING_OFF_SQ_RING);
+    cq_ = map(p_.cq_off.cqes + p_.cq_entries * sizeof(io_uring_cqe), IORING_OFF_CQ_RING);
+    entries_ = reinterpret_cast<io_uring_sqe*>(map(p_.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
+    return syscall(SYS_io_uring_register, fd_, IORING_REGISTER_BUFFERS, buffers, count) == 0;
+  }
+  ~Ring() {
+    if (fd_ >= 0) close(fd_);
+  }
+  // Reads a page from the file's start into a registered buffer; what the kernel says of it.
+  int read_fixed(int file, void* to, uint16_t index) {
+    auto* tail = reinterpret_cast<unsigned*>(sq_ + p_.sq_off.tail);
+    const unsigned slot = *tail & *reinterpret_cast<unsigned*>(sq_ + p_.sq_off.ring_mask);
+    entries_[slot] = {};
+    entries_[slot].opcode = IORING_OP_READ_FIXED;
+    entries_[slot].fd = file;
+    entries_[slot].addr = reinterpret_cast<uintptr_t>(to);
+    entries_[slot].len = kPageSize;
+    entries_[slot].buf_index = index;
+    reinterpret_cast<unsigned*>(sq_ + p_.sq_off.array)[slot] = slot;
+    __atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+    if (syscall(SYS_io_uring_enter, fd_, 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) < 0) return -errno;
+    auto* head = reinterpret_cast<unsigned*>(cq_ + p_.cq_off.head);
+    const unsigned done = *head & *reinterpret_cast<unsigned*>(cq_ + p_.cq_off.ring_mask);
+    const int result = reinterpret_cast<io_uring_cqe*>(cq_ + p_.cq_off.cqes)[done].res;
+    __atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+    return result;
+  }
+
+ private:
+  char* map(size_t bytes, uint64_t offset) const {
+    return static_cast<char*>(
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, static_cast<off_t>(offset)));
+  }
+  io_uring_params p_ = {};
+  int fd_ = -1;
+  char *sq_ = nullptr, *cq_ = nullptr;
+  io_uring_sqe* entries_ = nullptr;
+};
+
+TEST_F(LiftTest, PinnedPagesKeepWhatADeviceWrites) {
+  start();
+  touch_scattered(1);
+  std::vector<iovec> buffers;
+  for (size_t n = 1; buffers.size() < 8; n += 4 * kStride) buffers.push_back({page(3, n), kPageSize});
+  Ring ring;
+  if (!ring.open(buffers.data(), static_cast<unsigned>(buffers.size())))
+    GTEST_SKIP() << "io_uring: " << strerror(errno);
+  const int file = memfd_create("content", 0);
+  std::vector<char> content(kPageSize);
+  for (unsigned round = 0; round < 4; ++round) {
+    ASSERT_TRUE(lift_some(kPagesPerBlock));
+    EXPECT_GT(settled_stats(a_).pglift_back, 0u);
+    for (unsigned b = 0; b < buffers.size(); ++b) {
+      const uint64_t seed = content_seed(uint64_t{round + 1} << 32 | uint64_t{b} << 8, Content::kCompressible);
+      write_content(content.data(), kPageSize, seed);
+      ASSERT_EQ(pwrite(file, content.data(), kPageSize, 0), static_cast<ssize_t>(kPageSize));
+      ASSERT_EQ(ring.read_fixed(file, buffers[b].iov_base, static_cast<uint16_t>(b)), static_cast<int>(kPageSize));
+      EXPECT_TRUE(check_content_at(buffers[b].iov_base, 0, kPageSize, seed)) << round << " " << b;
+    }
+    // The page's neighbours again, so that it lies in short runs; none of the pinned ones, which are there.
+    for (unsigned i = 0; i < kBlocks; ++i)
+      for (size_t n = 2; n < kPagesPerBlock; n += kStride) ASSERT_TRUE(is_intact(i, n));
+  }
+  for (const iovec& buffer : buffers) write_content(buffer.iov_base, kPageSize, seed_of(3));
+  close(file);
+}
+
+// Two threads touch what they like, as reclaim goes on.
+TEST_F(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
+  start();
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> wrong{0};
+  const auto touch = [&](uint64_t seed) {
+    Random random(seed);
+    while (!stop) {
+      const size_t at = random.below(kBlocks * kPagesPerBlock);
+      if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++wrong;
+    }
+  };
+  const uint64_t before = a_.reclaimer().stats().pglift;
+  std::thread first(touch, 1), second(touch, 2);
+  // With what is compressed, a quarter of the data fits.
+  a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
+  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > before + 20 * kBlocks * kPagesPerBlock; }));
+  stop = true;
+  first.join();
+  second.join();
+  a_.zone().set_managed(pages_of(kLimit));
+  EXPECT_EQ(wrong, 0u);
+  settle(a_);
+  expect_all();
+}
+
+TEST_F(LiftTest, DroppedAndFreedPagesAreGone) {
+  start();
+  std::atomic<bool> stop{false};
+  std::thread dropper([&] {
+    for (Random random(5); !stop;) {
+      char* const p = page(0, random.below(kPagesPerBlock));
+      madvise(p, kPageSize, MADV_DONTNEED);
+      *p = 1;
+    }
+  });
+  std::thread freer([&] {
+    while (!stop) {
+      auto* p = static_cast<char*>(a_->malloc(nullptr, 20 * kPageSize));
+      if (p == nullptr) continue;
+      for (size_t n = 0; n < 20; n += kStride) p[n * kPageSize] = 1;
+      usleep(200);
+      static_cast<void>(a_->free(nullptr, p));
+    }
+  });
+  for (size_t round = 0; round < 20; ++round) {
+    for (unsigned i = 1; i < kBlocks; ++i)
+      for (size_t n = round % kStride; n < kPagesPerBlock; n += kStride) EXPECT_TRUE(is_intact(i, n)) << i;
+    EXPECT_TRUE(lift_some(2 * kPagesPerBlock));
+  }
+  stop = true;
+  dropper.join();
+  freer.join();
+  write_content(blocks_[0], kBlock, seed_of(0));
+  expect_all();
+}
+
+}  // namespace
+}  // namespace weir
