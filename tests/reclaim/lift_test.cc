@@ -182,7 +182,10 @@ TEST_F(LiftTest, WhatDoesNotCompressGoesToTheFile) {
   ASSERT_STREQ(a_.reclaimer().swap_problem(), nullptr);
   for (size_t round = 0; round < 3; ++round) {
     for (unsigned i = 0; i < kBlocks; ++i)
-      for (size_t n = round; n < kPagesPerBlock; n += kStride) page(i, n)[0] = page(i, n)[0];
+      for (size_t n = round; n < kPagesPerBlock; n += kStride) {
+        volatile char* const first = page(i, n);
+        *first = *first;
+      }
     ASSERT_TRUE(lift_some(0));
   }
   EXPECT_GT(settled_stats(a_).pswpout, kBlocks * kPagesPerBlock);
