@@ -6,11 +6,12 @@ cd "$(dirname "$0")/../.." || exit 1
 command -v clang-format >/dev/null || { echo "skipped: clang-format is not installed"; exit 77; }
 mapfile -t files < <(project_files | grep -E '\.(c|cc|h)$')
 [ "${#files[@]}" -gt 0 ] || { echo "format: found no source files" >&2; exit 1; }
-failures=0
+# All in one process: starting one takes longer than formatting fifty files.
+if clang-format --dry-run -Werror "${files[@]}" 2>/dev/null; then
+  echo "format: ${#files[@]} files"
+  exit 0
+fi
 for file in "${files[@]}"; do
-  clang-format --dry-run -Werror "$file" 2>/dev/null && continue
-  echo "format: clang-format -i $file would change it" >&2
-  failures=1
+  clang-format --dry-run -Werror "$file" 2>/dev/null || echo "format: clang-format -i $file would change it" >&2
 done
-[ "$failures" = 0 ] || exit 1
-echo "format: ${#files[@]} files"
+exit 1
