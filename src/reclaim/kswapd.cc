@@ -1,4 +1,4 @@
-// What kswapd does, which keeps free pages between the watermarks, and how threads of the program wait for it.
+// What kswapd does, which keeps free pages between the watermarks.
 #include <algorithm>
 
 #include "base/port.h"
@@ -15,8 +15,8 @@ namespace {
 constexpr uint64_t kIdleMs = 50;
 // What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
 constexpr uint64_t kRoundPages = 8 * kClusterPages;
-// A thread that waits for pages looks again after this time whatever happens.
-constexpr uint64_t kWaitMs = 20;
+// 16 MiB of the swap file stay as long as any of it is in use.
+constexpr uint64_t kKeptSlots = 4096;
 // Between two looks for what a process of a pool is owed.
 constexpr uint64_t kOwedPauseMs = 2;
 
@@ -85,6 +85,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     kswapd.asleep.store(true);
     os::futex_wait_ms(kswapd.word, word, waiting ? 1 : kIdleMs);
     kswapd.asleep.store(false);
+    if (&kswapd == first_kswapd() && !waiting && kswapd.word.load(std::memory_order_relaxed) == word) give_file_back();
   }
 }
 
@@ -200,6 +201,21 @@ void Reclaimer::reduce_pool(Kswapd& kswapd) {
   }
 }
 
+// Space that the swap file does not need any more, as far as can be told: nothing was written for as long as unused
+// memory is kept, and there is as much free space as is in use. Others may need it.
+void Reclaimer::give_file_back() {
+  SwapFile* file = files_.writer();
+  if (file == nullptr) return;
+  const uint64_t now = os::now_ms(), written = counters_.pswpout.load();
+  if (written != file_written_) {
+    file_written_ = written;
+    file_rests_ms_ = now;
+  }
+  if (now - file_rests_ms_ < static_cast<uint64_t>(options_->decay_ms)) return;
+  const uint64_t used = file->stats().slots.used;
+  static_cast<void>(file->give_back(used == 0 ? 0 : std::max(used, kKeptSlots)));
+}
+
 void Reclaimer::wake(Kswapd& kswapd) {
   kswapd.word.fetch_add(1);
   if (!kswapd.asleep.exchange(false)) return;
@@ -251,159 +267,6 @@ void Reclaimer::share_out() {
   const uint64_t left = limit > others + least ? limit - others : least;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) give_budget(*nodes_[i], Pages(left / nr_nodes_));
-}
-
-// -- allocation ------------------------------------------------------------------------------------------------------
-
-bool Reclaimer::may_take(Zone& zone, Pages count, Mark mark) {
-  if (mark == Mark::kNone) return true;
-  const Pages free = zone.free_budget();
-  const Watermarks marks = zone.watermarks();
-  if (free >= count + marks.low) return true;
-  if (mark == Mark::kLow) return false;
-  wake_kswapd(zone.node());
-  if (free >= count + marks.min) return true;
-  // Who frees memory may use the reserve (kernel: PF_MEMALLOC).
-  if (free >= count && shrinkers_ != nullptr && shrinkers_->is_inside()) return true;
-  return may_use_reserve(count, free, marks);
-}
-
-void Reclaimer::keep_within_budget(Zone& zone) {
-  const Pages total = zone.total(), managed = zone.managed();
-  if (total > managed) static_cast<void>(zone.purge(total - managed, Order(kMaxOrder), Zone::Metadata::kStays));
-}
-
-void Reclaimer::note_stall(uint64_t us) {
-  weir::count(counters_.stall_us, us);
-  uint64_t longest = counters_.stall_longest_us.load(std::memory_order_relaxed);
-  while (us > longest && !counters_.stall_longest_us.compare_exchange_weak(longest, us, std::memory_order_relaxed)) {
-  }
-}
-
-// Whether kswapd may come to free something for who waits.
-bool Reclaimer::can_wait() const {
-  return mode() == Mode::kSwap || (has_kswapd() && shrinkers_ != nullptr && shrinkers_->has_any());
-}
-
-void Reclaimer::count_waiters(Kswapd& kswapd) {
-  uint32_t count = 0;
-  uint64_t pages = 0, most = 0;
-  for (const Waiter* each = kswapd.waiters; each != nullptr; each = each->next) {
-    ++count;
-    pages += each->count.v;
-    most = std::max(most, each->count.v);
-  }
-  kswapd.waiting_most.store(most);
-  kswapd.waiting_pages.store(pages);
-  kswapd.waiting.store(count);
-}
-
-void Reclaimer::add_waiter(Kswapd& kswapd, Waiter& waiter) {
-  LockGuard guard(request_mutex_);
-  waiter.next = kswapd.waiters;
-  kswapd.waiters = &waiter;
-  count_waiters(kswapd);
-}
-
-void Reclaimer::remove_waiter(Kswapd& kswapd, Waiter& waiter) {
-  LockGuard guard(request_mutex_);
-  Waiter** link = &kswapd.waiters;
-  while (*link != &waiter) link = &(*link)->next;
-  *link = waiter.next;
-  count_waiters(kswapd);
-}
-
-// Only weir's own threads can unmap pages, so that direct reclaim is waiting for one that works for the waiters.
-bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
-  Zone& zone = node.zone();
-  if (count + zone.watermarks().min > most_managed(zone)) return false;
-  // What frees memory must not wait for itself.
-  if (shrinkers_ != nullptr && shrinkers_->is_inside()) return false;
-  if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
-  Kswapd& kswapd = *kswapds_[zone.node().v];
-  bool drained = false;
-  if (!can_wait()) {
-    try_everything(kswapd, drained);
-    purge_surplus(node);
-    return zone.free_budget() >= count + zone.watermarks().min;
-  }
-  weir::count(counters_.allocstall);
-  const uint64_t start = os::now_ns();
-  begin_stall();
-  Waiter waiter{count};
-  add_waiter(kswapd, waiter);
-  bool enough = false;
-  for (;;) {
-    const uint32_t word = kswapd.progress.load(std::memory_order_acquire);
-    enough = zone.free_budget() >= count + zone.watermarks().min;
-    // kswapd may have given up before this thread had a processor, and so without what only the thread can give back.
-    const uint32_t fruitless = kswapd.fruitless.load();
-    const bool hopeless = fruitless >= kMostFruitless;
-    if (enough || (hopeless && drained)) break;
-    if (fruitless != 0) try_everything(kswapd, drained);
-    // What this gave back may have been in Standby, where only kswapd gets at it: one more round.
-    if (hopeless) kswapd.fruitless.store(kMostFruitless - 1);
-    wake(kswapd);
-    os::futex_wait_ms(kswapd.progress, word, kWaitMs);
-  }
-  remove_waiter(kswapd, waiter);
-  end_stall();
-  note_stall((os::now_ns() - start) / 1000);
-  return enough;
-}
-
-void Reclaimer::run_requests() {
-  Request* list;
-  {
-    LockGuard guard(request_mutex_);
-    list = requests_;
-    requests_ = nullptr;
-  }
-  while (list != nullptr) {
-    Request& request = *list;
-    list = list->next;
-    if (request.count.v == 0) {
-      if (request.with_pool != nullptr || !request.pool.empty())
-        run_with_pool(request);
-      else if (request.descriptor >= 0)
-        request.descriptor = os::copy_descriptor_of_program(request.descriptor);
-      else
-        adopt_child();
-      request.done.store(1, std::memory_order_release);
-      port::futex_wake(request.done, 1);
-      continue;
-    }
-    bool ok = true;
-    const uint32_t last = static_cast<uint32_t>((request.first + request.count.v - 1) / kPageblockPages);
-    for (uint32_t block = request.first / kPageblockPages; ok && block <= last; ++block) ok = request.node->arm(block);
-    request.done.store(ok ? 1 : 2, std::memory_order_release);
-    port::futex_wake(request.done, 1);
-  }
-}
-
-bool Reclaimer::watch(Zone& zone, Pfn first, Pages count) {
-  NodeReclaim* node = nodes_[zone.node().v];
-  if (mode() != Mode::kSwap || node == nullptr) return false;
-  const uint32_t last = static_cast<uint32_t>((first + count.v - 1) / kPageblockPages);
-  bool armed = true;
-  for (uint32_t block = first / kPageblockPages; armed && block <= last; ++block) armed = node->is_armed(block);
-  if (armed) return true;
-  Request request;
-  request.node = node;
-  request.first = first;
-  request.count = count;
-  return ask(request, zone.node());
-}
-
-bool Reclaimer::ask(Request& request, NodeId node) {
-  {
-    LockGuard guard(request_mutex_);
-    request.next = requests_;
-    requests_ = &request;
-  }
-  wake_kswapd(node);
-  while (request.done.load(std::memory_order_acquire) == 0) port::futex_wait(request.done, 0);
-  return request.done.load() == 1;
 }
 
 }  // namespace weir

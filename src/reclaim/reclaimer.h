@@ -353,6 +353,7 @@ class Reclaimer {
   void add_waiter(Kswapd& kswapd, Waiter& waiter);
   void remove_waiter(Kswapd& kswapd, Waiter& waiter);
   static void count_waiters(Kswapd& kswapd);
+  void give_file_back();
   void wake(Kswapd& kswapd);
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
@@ -454,6 +455,8 @@ class Reclaimer {
   ThreadCpus cpus_;
   ReclaimCounters counters_;
   std::atomic<uint64_t> peak_{0};
+  // What had been written to the swap file at the first kswapd's last look, and since when it is so much.
+  uint64_t file_written_ = 0, file_rests_ms_ = 0;
   std::atomic<uint32_t> evicting_{0};
   std::atomic<bool> forking_{false};
   std::atomic<bool> still_{false};

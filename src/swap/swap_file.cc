@@ -15,11 +15,8 @@ namespace {
 constexpr uint64_t kLeastSlots = SlotMap::kClusterSlots;
 // What is done at once under the lock: some ten microseconds.
 constexpr unsigned kBatch = 512;
-// 16 MiB at a time are given back, and this much free space is kept whatever is in use.
+// 16 MiB at a time are given back.
 constexpr unsigned kPunchClusters = 64;
-constexpr uint64_t kKeptSlots = 4096;
-// And 1 GiB in one call, so that it ends.
-constexpr unsigned kPunchesPerCall = 64;
 
 void add(std::atomic<uint64_t>& counter, uint64_t n) {
   counter.fetch_add(n, std::memory_order_relaxed);
@@ -310,27 +307,35 @@ void SwapFile::become_reader() {
   read_only_.store(true, std::memory_order_relaxed);
 }
 
-uint64_t SwapFile::give_back(bool all) {
-  uint64_t given = 0;
-  for (unsigned i = 0; i < kPunchesPerCall || all; ++i) {
-    SlotMap::Clusters clusters;
-    {
-      LockGuard guard(mutex_);
-      if (read_only() || cannot_punch_.load(std::memory_order_relaxed)) break;
-      const uint64_t used = map_.stats().used;
-      clusters = map_.take_unclean(all || used == 0 ? 0 : std::max(used, kKeptSlots), kPunchClusters);
-    }
-    if (clusters.slots == 0) break;
-    const bool punched = io_.punch(clusters.first_slot * kPageSize, clusters.slots * kPageSize);
-    if (punched) given += clusters.slots * kPageSize;
-    cannot_punch_.store(!punched, std::memory_order_relaxed);
+// One run of at most so many clusters; how many.
+unsigned SwapFile::give_run_back(uint64_t keep, unsigned most) {
+  SlotMap::Clusters clusters;
+  {
     LockGuard guard(mutex_);
-    map_.put_clean(clusters, punched);
-    for (uint64_t at = clusters.first_slot; at < clusters.first_slot + clusters.slots; at += SlotMap::kClusterSlots)
-      reserved_.erase(at / kStretchSlots);
+    if (read_only() || cannot_punch_.load(std::memory_order_relaxed)) return 0;
+    clusters = map_.take_unclean(keep, most);
   }
-  add(given_back_, given);
-  return given;
+  if (clusters.slots == 0) return 0;
+  const bool punched = io_.punch(clusters.first_slot * kPageSize, clusters.slots * kPageSize);
+  cannot_punch_.store(!punched, std::memory_order_relaxed);
+  LockGuard guard(mutex_);
+  map_.put_clean(clusters, punched);
+  for (uint64_t at = clusters.first_slot; at < clusters.first_slot + clusters.slots; at += SlotMap::kClusterSlots)
+    reserved_.erase(at / kStretchSlots);
+  return punched ? static_cast<unsigned>(clusters.slots / SlotMap::kClusterSlots) : 0;
+}
+
+uint64_t SwapFile::give_back(uint64_t keep) {
+  if (!io_.grows()) return 0;
+  unsigned given = 0;
+  while (given < kPunchClusters) {
+    const unsigned more = give_run_back(keep, kPunchClusters - given);
+    if (more == 0) break;
+    given += more;
+  }
+  const uint64_t bytes = uint64_t{given} * SlotMap::kClusterSlots * kPageSize;
+  add(given_back_, bytes);
+  return bytes;
 }
 
 SwapFileStats SwapFile::stats() {

@@ -99,9 +99,9 @@ class SwapFile {
   void become_reader();
   bool read_only() const { return read_only_.load(std::memory_order_relaxed); }
 
-  // Gives space of free slots back to the file system, from the end of the file: all of it, or what exceeds the number
-  // of slots in use (at least 16 MiB), so that a program whose need goes up and down keeps its space. Bytes given back.
-  uint64_t give_back(bool all);
+  // Gives space of free slots back to the file system, from the end of the file, but for that of `keep` slots: at most
+  // 16 MiB a call, which takes some milliseconds. Bytes given back; 0: there is nothing more to give.
+  uint64_t give_back(uint64_t keep);
 
   int fd() const { return io_.fd(); }
   void set_fd(int fd) { io_.set_fd(fd); }
@@ -123,6 +123,7 @@ class SwapFile {
   os::SwapIo& io() { return io_; }
 
  private:
+  unsigned give_run_back(uint64_t keep, unsigned most);
   static constexpr unsigned kFailuresToHold = 8;
   static constexpr uint64_t kHoldMs = 1000;
   // 4 MiB: large against a run, so that asking is rare, and little to have asked for in vain.

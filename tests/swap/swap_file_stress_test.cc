@@ -62,7 +62,7 @@ class SwapFileStress : public SwapFileTest {
       std::vector<uint64_t> forks;
       while (!stop.load()) {
         if (forks.size() < 5) forks.push_back(file_.freeze());
-        file_.give_back(random.below(2) == 0);
+        file_.give_back(random.below(2) * 512);
         if (!forks.empty() && random.below(2) == 0) {
           file_.thaw(forks.front());
           forks.erase(forks.begin());

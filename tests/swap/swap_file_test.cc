@@ -168,15 +168,16 @@ TEST_F(SwapFileTest, SpaceIsGivenBack) {
   const auto blocks = [&] { return space_of(file_); };
   std::vector<Slots> runs;
   for (uint64_t i = 0; i < 160; ++i) runs.push_back(put(i * 100));  // 40 MiB
-  EXPECT_EQ(file_.give_back(false), 0u);
+  constexpr uint64_t kKept = 16 * kMiB / kPageSize;
+  EXPECT_EQ(file_.give_back(kKept), 0u);
   for (size_t i = 20; i < runs.size(); ++i) file_.free(runs[i].first, runs[i].count);
   const uint64_t before = blocks();
-  const uint64_t given = file_.give_back(false);
+  uint64_t given = 0;
+  for (uint64_t more; (more = file_.give_back(kKept)) != 0; given += more) EXPECT_LE(more, 16 * kMiB);
   if (given == 0) GTEST_SKIP() << "this file system has no holes";
   EXPECT_EQ(given, 140 * kRun * kPageSize - 16 * kMiB);
   EXPECT_LE(blocks(), before - given + kMiB);
-  EXPECT_EQ(file_.give_back(false), 0u);
-  EXPECT_EQ(file_.give_back(true), 16 * kMiB);
+  EXPECT_EQ(file_.give_back(0), 16 * kMiB);
   EXPECT_EQ(file_.stats().given_back, 140 * kRun * kPageSize);
   for (size_t i = 0; i < 20; ++i) expect_content(runs[i], i * 100);
   for (int i = 0; i < 50; ++i) expect_content(put(9), 9);
@@ -201,7 +202,7 @@ TEST_F(SwapFileTest, AChildReadsWhatTheParentFreesAndReplaces) {
       if (read(go[0], &byte, 1) != 1) _exit(9);
       const PageBuffer out(kRun);
       Slots mine = file_.alloc(1);
-      if (mine.count != 0 || file_.give_back(true) != 0) _exit(1);
+      if (mine.count != 0 || file_.give_back(0) != 0) _exit(1);
       mine = runs[0];
       if (file_.write(mine, out.data()) != IoResult::kReadOnly || mine.count != 0) _exit(2);
       for (uint64_t i = 0; i < 20; ++i) {
@@ -220,7 +221,7 @@ TEST_F(SwapFileTest, AChildReadsWhatTheParentFreesAndReplaces) {
     EXPECT_EQ(file_.stats().slots.held, 20u * kRun);
     std::vector<Slots> others;
     for (uint64_t i = 0; i < 20; ++i) others.push_back(put(i * 777 + 5));
-    EXPECT_EQ(file_.give_back(true), 0u);
+    EXPECT_EQ(file_.give_back(0), 0u);
     ASSERT_EQ(write(go[1], "x", 1), 1);
     int status = 0;
     waitpid(child, &status, 0);
