@@ -28,6 +28,14 @@ constexpr size_t kPagesPerBlock = kBlock / kPageSize;
 // Far enough apart that no page is brought in with another.
 constexpr size_t kStride = 3;
 
+// Sanitizers make mlock do nothing.
+int lock(void* page, size_t bytes) {
+  return static_cast<int>(syscall(SYS_mlock, page, bytes));
+}
+int unlock(void* page, size_t bytes) {
+  return static_cast<int>(syscall(SYS_munlock, page, bytes));
+}
+
 class LiftTest : public testing::Test {
  protected:
   void start(
@@ -109,14 +117,14 @@ TEST_F(LiftTest, WhatIsWrittenInBetweenIsNotLost) {
 
 TEST_F(LiftTest, LockedPagesStayAndStayLocked) {
   start();
-  for (size_t n = 8; n < kPagesPerBlock; n += 16) ASSERT_EQ(mlock(page(2, n), kPageSize), 0) << strerror(errno);
+  for (size_t n = 8; n < kPagesPerBlock; n += 16) ASSERT_EQ(lock(page(2, n), kPageSize), 0) << strerror(errno);
   const size_t locked = kPagesPerBlock / 16;
   touch_scattered(1);
   ASSERT_TRUE(lift_some(locked));
   for (size_t n = 8; n < kPagesPerBlock; n += 16) {
     EXPECT_TRUE(os::vm_is_locked(page(2, n), kPageSize)) << n;
     EXPECT_EQ(os::vm_resident(page(2, n), kPageSize), Pages(1)) << n;
-    ASSERT_EQ(munlock(page(2, n), kPageSize), 0);
+    ASSERT_EQ(unlock(page(2, n), kPageSize), 0);
   }
   ASSERT_TRUE(swap_out(kBlocks * kPagesPerBlock));
   expect_all();
@@ -128,10 +136,10 @@ TEST_F(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
   std::atomic<unsigned> unlocked{0};
   std::thread locker([&] {
     for (size_t n = 0; !stop; n = (n + 7) % kPagesPerBlock) {
-      if (mlock(page(5, n), kPageSize) != 0) continue;
+      if (lock(page(5, n), kPageSize) != 0) continue;
       usleep(300);
       if (!os::vm_is_locked(page(5, n), kPageSize)) ++unlocked;
-      munlock(page(5, n), kPageSize);
+      unlock(page(5, n), kPageSize);
     }
   });
   for (size_t round = 0; round < 10; ++round) {

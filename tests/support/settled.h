@@ -32,8 +32,10 @@ inline const char* compare_with_kernel(LimitedAllocator& a) {
   for (ClusterId c = 0; c < end; ++c) {
     const Pfn first = c * kClusterPages;
     const Cluster& m = node.cluster(c);
+    // In this order: kswapd may give free pages back, of which it says so afterwards.
+    const uint64_t counted = node.zone().resident_mask(c);
     const uint64_t there = os::vm_resident_mask(node.zone().address(first), kClusterPages);
-    if ((there & ~node.zone().resident_mask(c)) != 0) return "a page has memory and is not counted";
+    if ((there & ~counted) != 0) return "a page has memory and is not counted";
     if ((there & (m.standby.load() | m.swapped.load())) != 0) return "a page is at its address and away";
     if (!node.is_armed(c / kClustersPerPageblock)) continue;
     const uint64_t staged = os::vm_resident_mask(node.staging_address(first), kClusterPages);
