@@ -88,7 +88,8 @@ class SwapIo {
   // Asks the file system for the range's space before it is written: on ext4 a direct write into a hole holds up all
   // reads of the file until it is done, one into space that is there does not. Where there is none, writes find out.
   void reserve(uint64_t offset, uint64_t bytes);
-  // Whether its space is taken from a file system as it is needed: a device and a file that had its space before keep it.
+  // Whether its space is taken from a file system as it is needed: a device and a file that had its space before keep
+  // it.
   bool grows() const { return kind_ == Kind::kNameless || (kind_ == Kind::kNamed && !preallocated_); }
   // Gives the space back; the range reads as zeros or not at all. False when the file system cannot.
   bool punch(uint64_t offset, uint64_t bytes);
