@@ -7,11 +7,11 @@ command -v clang-format >/dev/null || { echo "skipped: clang-format is not insta
 mapfile -t files < <(project_files | grep -E '\.(c|cc|h)$')
 [ "${#files[@]}" -gt 0 ] || { echo "format: found no source files" >&2; exit 1; }
 # All in one process: starting one takes longer than formatting fifty files.
-if clang-format --dry-run -Werror "${files[@]}" 2>/dev/null; then
+if errors=$(clang-format --dry-run -Werror "${files[@]}" 2>&1); then
   echo "format: ${#files[@]} files"
   exit 0
 fi
-for file in "${files[@]}"; do
-  clang-format --dry-run -Werror "$file" 2>/dev/null || echo "format: clang-format -i $file would change it" >&2
-done
+named=$(grep -E '^[^ ]+:[0-9]+:[0-9]+: error: ' <<<"$errors" | cut -d: -f1 | sort -u |
+  sed 's/.*/format: clang-format -i & would change it/')
+echo "${named:-$errors}" >&2
 exit 1
