@@ -186,6 +186,7 @@ void Reclaimer::restart_threads() {
   pool_.forget();
   pool_member_.forget();
   kill_at_ms_.store(0);
+  forks_before_.fetch_add(1);
   for (Kswapd* each : kswapds_) {
     if (each == nullptr) continue;
     each->waiters = nullptr;

@@ -462,6 +462,7 @@ class Reclaimer {
   std::atomic<bool> still_{false};
   Mutex psi_mutex_{LockRank::kLru};
   Psi psi_ WEIR_GUARDED_BY(psi_mutex_);
+  std::atomic<uint32_t> forks_before_{0};  // of which this process is the last child
   Mutex request_mutex_;
   Request* requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;
   OwnerRequest* owner_requests_ WEIR_GUARDED_BY(request_mutex_) = nullptr;

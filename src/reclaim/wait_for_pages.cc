@@ -1,4 +1,8 @@
 // What threads of the program want of kswapd, and how they wait for it: pages, and what only weir's own threads can do.
+//
+// Thread safety: any thread, with no lock held where it may wait; run_requests only by kswapd.
+// Invariants: a waiter is on its thread's stack, and in the list from add_waiter to remove_waiter; in the child of a
+// fork the list is empty, also when a signal's handler forked while its thread waited.
 #include <algorithm>
 
 #include "base/port.h"
@@ -69,8 +73,8 @@ void Reclaimer::add_waiter(Kswapd& kswapd, Waiter& waiter) {
 void Reclaimer::remove_waiter(Kswapd& kswapd, Waiter& waiter) {
   LockGuard guard(request_mutex_);
   Waiter** link = &kswapd.waiters;
-  while (*link != &waiter) link = &(*link)->next;
-  *link = waiter.next;
+  while (*link != nullptr && *link != &waiter) link = &(*link)->next;
+  if (*link != nullptr) *link = waiter.next;
   count_waiters(kswapd);
 }
 
@@ -92,9 +96,16 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   const uint64_t start = os::now_ns();
   begin_stall();
   Waiter waiter{count};
+  uint32_t forks = forks_before_.load();
   add_waiter(kswapd, waiter);
   bool enough = false;
   for (;;) {
+    // This is the child of a fork by a signal's handler, and most likely unknown to its kswapd.
+    if (const uint32_t now = forks_before_.load(); now != forks) {
+      forks = now;
+      remove_waiter(kswapd, waiter);
+      add_waiter(kswapd, waiter);
+    }
     const uint32_t word = kswapd.progress.load(std::memory_order_acquire);
     enough = zone.free_budget() >= count + zone.watermarks().min;
     // kswapd may have given up before this thread had a processor, and so without what only the thread can give back.

@@ -1,10 +1,11 @@
 /* shrinker.c: a cache of noise under a limit and without a swap file. Without a shrinker it meets ENOMEM; with one it
  * goes on for ever, whole, and keeps a good part of what it may; whatever the shrinker does besides, nothing hangs. */
-// limit: cases=without,sheds,keeps,direct,allocates,blocks,threads,child,comes_and_goes,purge conf=limit=32M,swap=none
-// limit: timeout=120 weir
+// limit: cases=without,sheds,keeps,direct,allocates,blocks,forks,threads,child,comes_and_goes,purge
+// limit: conf=limit=32M,swap=none timeout=120 weir
 #include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "limit.h"
@@ -223,6 +224,34 @@ static void test_blocks(void) {
   CHECK(atomic_load(&cache.freed) != 0);
 }
 
+static volatile sig_atomic_t forked = -1;
+
+static void fork_now(int number) {
+  (void)number;
+  forked = (sig_atomic_t)fork();
+}
+
+/* A handler forks while its thread waits for memory, and returns in the child as well: both go on waiting. */
+static void test_forks(void) {
+  static uint64_t* own[kSlots];
+  size_t count = 0;
+  signal(SIGALRM, fork_now);
+  while (held(&cache) < memory_limit() / 2) CHECK(insert(&cache, 4000, cache.count));
+  pthread_mutex_lock(&cache.lock);
+  setitimer(ITIMER_REAL, &(struct itimerval){.it_value = {.tv_usec = 500000}}, NULL);
+  while (count < kSlots && (own[count] = malloc(4000)) != NULL) fill_noise(own[count], 4000, count), ++count;
+  CHECK(count < kSlots && errno == ENOMEM && forked >= 0);
+  pthread_mutex_unlock(&cache.lock);
+  for (size_t i = 0; i < count; ++i) {
+    CHECK(is_noise(own[i], 4000, i));
+    free(own[i]);
+  }
+  check_all(&cache);
+  insert_much(&cache, 4000, 2 * memory_limit());
+  if (forked == 0) _exit(0);
+  expect_success((pid_t)forked);
+}
+
 static void* insert_from_thread(void* seed) {
   for (size_t i = 0; i < 2 * memory_limit() / 4000; ++i) CHECK(insert(&cache, 4000, (uintptr_t)seed * 1000003 + i));
   return NULL;
@@ -324,6 +353,7 @@ int main(int argc, char** argv) {
     CHECK(atomic_load(&cache.scans) != 0);
   }
   if (strcmp(argv[1], "blocks") == 0) test_blocks();
+  if (strcmp(argv[1], "forks") == 0) test_forks();
   if (strcmp(argv[1], "threads") == 0) run_threads(insert_from_thread);
   if (strcmp(argv[1], "comes_and_goes") == 0) run_threads(come_and_go);
   if (strcmp(argv[1], "child") == 0) test_child();
