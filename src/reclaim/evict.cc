@@ -190,7 +190,8 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   idle &= ~kept;
   idle &= ~rejected_lately(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
-  const uint64_t liftable = lifts != nullptr ? worth_lifting(c, idle, kept) : 0;
+  uint64_t liftable = lifts != nullptr ? worth_lifting(c, idle, kept) : 0;
+  if (liftable != 0 && !lifts->prepare()) liftable = 0;
   uint64_t mine = claim(c, idle | liftable);
   // Freed or gone to Standby between the look and the claim.
   const uint64_t unfit = mine & ~(cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load());

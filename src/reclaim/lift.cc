@@ -46,13 +46,14 @@ const char* copy_of(const char* content, uint64_t seen, unsigned page) {
 
 }  // namespace
 
-bool Lift::init() {
+bool Lift::prepare() {
   // With a cluster more on both sides, so that the kernel keeps the page tables when what is between is replaced:
   // making them anew, and telling the other processors of it, doubles what lifting takes.
   constexpr size_t kBytes = (kClusters + 2) * kClusterBytes;
+  if (content == nullptr) content = static_cast<char*>(os::vm_map((kMostPages + kClusterPages) * kPageSize));
+  if (memory != nullptr || content == nullptr) return memory != nullptr;
   char* const addresses = static_cast<char*>(os::vm_map(kBytes));
-  content = static_cast<char*>(os::vm_map((kMostPages + kClusterPages) * kPageSize));
-  if (addresses == nullptr || content == nullptr) return false;
+  if (addresses == nullptr) return false;
   os::vm_huge_pages(addresses, kBytes, false);
   memory = addresses + kClusterBytes;
   return true;

@@ -38,7 +38,7 @@ void* pool_wish(StagingPlace staging) {
 
 bool Workbench::init() {
   pages = static_cast<char*>(os::vm_map(kClusterBytes));
-  return pages != nullptr && lift.init() && compressor.init();
+  return pages != nullptr && compressor.init();
 }
 
 bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first, bool write) {

@@ -55,7 +55,8 @@ struct Lift {
   char* memory = nullptr;   // the addresses to which pages are lifted
   char* content = nullptr;  // copies of the pages, one behind the other
 
-  [[nodiscard]] bool init();
+  // Maps the addresses, if that was not done before; false: there are none.
+  [[nodiscard]] bool prepare();
   char* address(unsigned n, unsigned page) const { return memory + n * kClusterBytes + page * kPageSize; }
   bool is_full() const { return count == kClusters || pages >= kMostPages; }
   void clear() { count = pages = refused = 0; }
