@@ -196,6 +196,7 @@ void Reclaimer::restart_threads() {
     each->local.store(false);
     each->local_pages.store(0);
     each->slab_priority = Shrinkers::kFirstPriority;
+    each->slab_asked = false;
   }
   new (&request_mutex_) Mutex(LockRank::kLru);
   requests_ = nullptr;

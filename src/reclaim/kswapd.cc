@@ -66,7 +66,10 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     // many clusters, and comes to an end by itself.
     const uint64_t stolen =
         counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load() + counters_.zswap_moved.load();
-    if (!starved) kswapd.slab_priority = Shrinkers::kFirstPriority;
+    if (!starved) {
+      kswapd.slab_priority = Shrinkers::kFirstPriority;
+      kswapd.slab_asked = false;
+    }
     const bool progress =
         stolen != kswapd.stolen_before || !starved || grew || waits_for_shrinkers(kswapd) || is_owed(kswapd);
     if (!forking_.load()) kswapd.fruitless.store(progress ? 0 : kswapd.fruitless.load() + 1);

@@ -1,5 +1,6 @@
 // What the Reclaimer does about pressure besides unmapping pages: asks caches for memory, measures how long threads are
 // stalled, and finds out what has happened for those who want to hear of it.
+#include <algorithm>
 #include <new>
 
 #include "os/proc.h"
@@ -26,17 +27,26 @@ void Reclaimer::connect(Shrinkers& shrinkers, Events& events) {
 // -- caches ----------------------------------------------------------------------------------------------------------
 
 // weir's own caches give back at this priority, here and now. The program's are asked one after the other by a thread
-// that may call them: each round at one priority less than the one before, but not below this one. Otherwise kswapd,
-// which goes through all priorities within microseconds when no page can be unmapped, would have them emptied at once.
+// that may call them: each round at one priority less than the one before if that gave less than was missing, but not
+// below this one (kernel: balance_pgdat). Otherwise kswapd, which goes through all priorities within microseconds when
+// no page can be unmapped, would have them emptied at once; and so would it where a thread takes what they give as fast
+// as it comes.
 Pages Reclaimer::shrink_caches(Kswapd& kswapd, unsigned priority) {
   if (shrinkers_ == nullptr) return Pages(0);
   // What the last round freed may have come while pages were being unmapped.
-  if (shrinkers_->has_any() && !shrinkers_->is_busy() && kswapd.node->zone().free_budget() < goal(kswapd)) {
-    const unsigned next = kswapd.slab_priority > priority ? kswapd.slab_priority : priority;
-    shrinkers_->ask(next);
+  const Pages free = kswapd.node->zone().free_budget(), wanted = goal(kswapd);
+  if (shrinkers_->has_any() && !shrinkers_->is_busy() && free < wanted) {
+    // Pages may also be given back by others, who take them again: without a share of the caches that does not count.
+    const uint64_t freed = kswapd.node->zone().stats().pgfree, objects = counters_.slabs_freed.load();
+    const bool little = kswapd.slab_asked && (freed < kswapd.pages_wanted || objects == kswapd.objects_freed);
+    const unsigned next = little && kswapd.slab_priority > 1 ? kswapd.slab_priority - 1 : kswapd.slab_priority;
+    kswapd.slab_priority = std::max(next, priority);
+    kswapd.slab_asked = true;
+    kswapd.objects_freed = objects;
+    kswapd.pages_wanted = freed + (wanted - free).v;
+    shrinkers_->ask(kswapd.slab_priority);
     kswapd.beat = shrinkers_->beat();
     kswapd.beat_ms = os::now_ms();
-    if (next > 1) kswapd.slab_priority = next - 1;
   }
   return Pages(shrinkers_->shrink(Shrinkers::Caller::kKswapd, priority));
 }

@@ -262,9 +262,12 @@ class Reclaimer {
     std::atomic<bool> local{false};                      // somebody has the node reclaimed before others are taken from
     std::atomic<uint32_t> local_pages{0};                // and waits until it has so many; 0: nobody waits
     std::atomic<uint32_t> local_failures{0};             // attempts in a row that were in vain, or not made for that
-    unsigned slab_priority = Shrinkers::kFirstPriority;  // that the program's caches are asked at next
-    uint32_t beat = 0;                                   // of the shrinkers, at the last look
-    uint64_t beat_ms = 0;                                // since when it is that, or they were asked
+    unsigned slab_priority = Shrinkers::kFirstPriority;  // that the program's caches were asked at last
+    bool slab_asked = false;                             // they were, since there was enough
+    uint64_t objects_freed = 0;                          // by caches, when they were asked last
+    uint64_t pages_wanted = 0;  // how many will have been freed on the node when that was enough
+    uint32_t beat = 0;          // of the shrinkers, at the last look
+    uint64_t beat_ms = 0;       // since when it is that, or they were asked
   };
 
   struct Request {
