@@ -27,9 +27,10 @@ typedef struct weir_capabilities {
   int uffd_poison;        /* UFFDIO_POISON (Linux 6.6), tried on a page */
   int uffd_write_protect; /* write protection of anonymous memory (Linux 5.7) */
   int uffd_thread_id;     /* faults name their thread (Linux 4.14) */
-  int thread_descriptors; /* pidfd_getfd(2) from a thread (Linux 6.9): a swap file can be handed to children */
+  int thread_descriptors; /* descriptors of a thread can be copied, or opened again: children get the swap file */
   int io_uring;           /* io_uring with plain reads (Linux 5.6), tried with an operation that does nothing */
   uint64_t cgroup_limit;  /* bytes that the control groups leave to the process, 0 when they have no limit */
+  int lift;               /* taking pages away by mremap, and seeing what refers to them (Linux 5.18, and /proc) */
 } weir_capabilities;
 
 /* Tries everything and fills `*capabilities`, of which the caller knows `size` bytes: sizeof(weir_capabilities). What

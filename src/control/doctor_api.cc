@@ -62,6 +62,7 @@ int weir_capabilities_probe(weir_capabilities* capabilities, size_t size) {
   result.uffd_syscall = found.uffd_syscall;
   result.uffd_device = found.uffd_device;
   result.uffd_move = found.uffd_move;
+  result.lift = found.lift;
   result.uffd_poison = found.uffd_poison;
   result.uffd_write_protect = found.uffd_write_protect;
   result.uffd_thread_id = found.uffd_thread_id;

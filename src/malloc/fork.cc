@@ -181,7 +181,9 @@ void start_reclaim() {
   if (reclaimer.mode() != Reclaimer::Mode::kSwap) {
     line.text("weir: limit: pages cannot be swapped here (");
     if (reclaimer.refused() == -EOPNOTSUPP)
-      line.text("no UFFDIO_MOVE before Linux 6.8; swap_without_move=1 does without");
+      line.text("it takes Linux 5.18");
+    else if (reclaimer.refused() == -ENOENT)
+      line.text("before Linux 6.8 it takes /proc, to see which are pinned");
     else
       line.text("userfaultfd: error ").dec(static_cast<uint64_t>(-reclaimer.refused()));
     line.text("); only unused memory is given back\n").write_to(2);

@@ -86,12 +86,20 @@ bool try_requests(int uffd, const UffdFeatures& features, Capabilities& c) {
 // A thread may always copy from its own table, so whatever is refused here is refused by the kernel's version or by a
 // filter; weir's threads, which have tables of their own, meet the same.
 int try_thread_descriptors() {
-  const int event = open_event();
-  if (event < 0) return from_result(event);
-  const int copy = copy_descriptor(thread_id(), event);
+  const int folder = open_directory("/");
+  if (folder < 0) return from_result(folder);
+  const int copy = copy_descriptor(thread_id(), folder);
   if (copy >= 0) close_descriptor(copy);
-  close_descriptor(event);
+  close_descriptor(folder);
   return from_result(copy);
+}
+
+int try_lift() {
+  const int proc = open_directory("/proc"), status = vm_open_status(proc);
+  const int problem = vm_why_not_lift(status);
+  if (status >= 0) close_descriptor(status);
+  if (proc >= 0) close_descriptor(proc);
+  return from_result(problem);
 }
 
 // What SwapRing::open does not tell.
@@ -122,6 +130,7 @@ int try_io_uring() {
 bool probe_capabilities(Capabilities& c) {
   c.uffd_syscall = try_uffd(UffdWay::kSyscall);
   c.uffd_device = try_uffd(UffdWay::kDevice);
+  c.lift = try_lift();
   c.thread_descriptors = try_thread_descriptors();
   c.io_uring = try_io_uring();
   UffdFeatures features;

@@ -9,6 +9,7 @@ struct Capabilities {
   int uffd_syscall;
   int uffd_device;
   int uffd_move;
+  int lift;
   int uffd_poison;
   int uffd_write_protect;
   int uffd_thread_id;

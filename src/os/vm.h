@@ -54,12 +54,6 @@ Pages vm_resident(void* address, size_t bytes);
 
 // The same as one bit a page, for at most 64 pages.
 uint64_t vm_resident_mask(void* address, unsigned pages);
-// The memory of this process as a file, for vm_read; a child of a fork needs its own. Negative: -errno.
-[[nodiscard]] int vm_open_own();
-// Copies whole pages without touching them: nothing waits for a page that is not there, nothing is raised by one that
-// must not be read. Returns the bytes copied, up to the first such page. `memory`: of vm_open_own; where that was
-// refused (negative) the read waits for pages that are not there, as a touch would.
-[[nodiscard]] size_t vm_read(int memory, void* to, const void* from, size_t bytes);
 // Copies several ranges to `to`, one behind the other, by one call that does not use their addresses; waits for pages
 // that are not there as a touch would. Returns the bytes copied.
 [[nodiscard]] size_t vm_gather(void* to, const VmRange* ranges, unsigned count);
@@ -67,15 +61,29 @@ uint64_t vm_resident_mask(void* address, unsigned pages);
 bool vm_system_swaps();
 // And for `words` times 64 pages (at most 512): a word each.
 void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
-// Gives the memory of pages back that nothing but these addresses refers to; it stays where it is pinned, for a device
-// for instance, or shared, and where the kernel has it in hand at the moment (MADV_FREE, then MADV_PAGEOUT; by
-// Linux 5.18 it looks for references first). What stays may be dropped later, until it is written or moved.
-void vm_drop_unpinned(void* address, size_t bytes);
+// From now on the kernel may drop these pages, until they are written or moved (MADV_FREE).
+[[nodiscard]] bool vm_mark_droppable(void* address, size_t bytes);
+// Gives the memory of such pages back that nothing but these addresses refers to; it stays where it is pinned, for a
+// device for instance, or shared, where it was written, and where the kernel has it in hand at the moment
+// (MADV_PAGEOUT).
+void vm_drop_marked(void* address, size_t bytes);
+// A file that tells of pages that are pinned for long; `proc`: an open /proc. A child of a fork needs its own.
+// Negative: -errno.
+[[nodiscard]] int vm_open_status(int proc);
+// Whether some of the process's pages are: registered buffers of io_uring, or those of some devices (VmPin). True, too,
+// where it cannot be told.
+[[nodiscard]] bool vm_has_registered_pages(int status);
+// 0 where the process can lift pages, see what refers to them, and give them back only where nothing does (vm_lift,
+// vm_gather, vm_drop_marked); or -errno: -EOPNOTSUPP before Linux 5.18, which lost such pages. `status` as above.
+[[nodiscard]] int vm_why_not_lift(int status);
+// Whether this page that is there is memory of this process alone, and not the one page of zeros (pagemap).
+[[nodiscard]] bool vm_is_own_page(int proc, const void* page);
 // Whether some of the range is locked in memory (mlock).
 [[nodiscard]] bool vm_is_locked(void* address, size_t bytes);
 // Locks what is in memory and what will be; brings nothing in.
 void vm_lock_when_touched(void* address, size_t bytes);
-// Makes pages the process's own again that it shares with a child of a fork (MADV_POPULATE_WRITE); false when refused.
+// Makes pages dirty, as a write would, and the process's own again that it shares with a child of a fork
+// (MADV_POPULATE_WRITE); false when refused.
 [[nodiscard]] bool vm_unshare(void* address, size_t bytes);
 
 }  // namespace weir::os

@@ -87,61 +87,13 @@ uint64_t NodeReclaim::find_swapped(ClusterId c, uint64_t pages) {
   return pages & ~empty;
 }
 
-// Copies these present or unknown pages to their staging addresses; returns those that were there and could be read.
-uint64_t NodeReclaim::read_out(ClusterId c, uint64_t pages) {
-  uint64_t copied = 0;
-  for (BitRun run = next_run(pages, 0); run.first < kClusterPages;) {
-    const Pfn first = c * kClusterPages + run.first;
-    const size_t bytes = (run.end - run.first) * kPageSize;
-    const size_t got = os::vm_read(shards_->memory, staging_address(first), zone_->address(first), bytes);
-    const unsigned end = run.first + static_cast<unsigned>(got >> kPageShift);
-    if (end != run.first) copied |= run_mask({run.first, end});
-    run = next_run(pages, end + 1);
-  }
-  return copied;
-}
-
-// The way of kernels that cannot move pages: what is written to the pages waits while they are copied. Returns those
-// that stay, because they are locked or cannot be read, and adds to `out` those that are in staging.
-uint64_t NodeReclaim::copy_run_out(ClusterId c, BitRun run, uint64_t& out) {
-  const Pfn base = c * kClusterPages;
-  // Asked before the look: swap that is taken off in between brings back what it held.
-  const bool system_swaps = os::vm_system_swaps();
-  const uint64_t there = os::vm_resident_mask(zone_->address(base), kClusterPages) & run_mask(run);
-  char* const from = zone_->address(base + run.first);
-  const size_t bytes = (run.end - run.first) * kPageSize;
-  if (os::uffd_write_protect(uffd_of(c), from, bytes, true) < 0) {
-    if (run.end == run.first + 1) return there;
-    // The program divided the mapping (mprotect).
-    uint64_t stay = 0;
-    for (unsigned i = run.first; i < run.end; ++i) stay |= copy_run_out(c, {i, i + 1}, out);
-    return stay;
-  }
-  // What the kernel swapped out by itself is there although it is not resident; whether, only reading it tells.
-  const uint64_t unclear = system_swaps ? zone_->resident_mask(c) & run_mask(run) & ~there : 0;
-  const bool can_ask = shards_->memory >= 0;
-  const uint64_t copied = read_out(c, can_ask ? there | unclear : there);
-  uint64_t stay = (can_ask ? there : there | unclear) & ~copied;
-  for (BitRun go = next_run(run_mask(run) & ~stay, 0); go.first < kClusterPages;
-       go = next_run(run_mask(run) & ~stay, go.end))
-    if (!os::vm_purge(zone_->address(base + go.first), (go.end - go.first) * kPageSize))
-      stay |= run_mask(go) & (there | unclear);
-  out |= copied & ~stay;
-  if (stay == 0) return 0;
-  static_cast<void>(os::uffd_write_protect(uffd_of(c), from, bytes, false));
-  // Copies of what stays; nothing else of this run was in staging before.
-  for (BitRun copy = next_run(copied & stay, 0); copy.first < kClusterPages; copy = next_run(copied & stay, copy.end))
-    static_cast<void>(os::vm_purge(staging_address(base + copy.first), (copy.end - copy.first) * kPageSize));
-  return stay;
-}
-
 // Moves claimed pages to staging. Returns those that are there afterwards; pages that never had memory are counted no
-// more.
+// more. Where the kernel cannot move pages, what could not be lifted stays.
 uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
-  uint64_t stay = 0, there = 0;
-  for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
-    stay |= shards_->move ? move_run_out(c, run.first, run.end) : copy_run_out(c, run, there);
+  uint64_t stay = shards_->move ? 0 : pages & zone_->resident_mask(c), there = 0;
   if (shards_->move) {
+    for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
+      stay |= move_run_out(c, run.first, run.end);
     there = os::vm_resident_mask(staging_address(c * kClusterPages), kClusterPages) & pages & ~stay;
     const uint64_t unclear = pages & ~there & ~stay & zone_->resident_mask(c);
     // Swap that was taken off after the look has brought back what it held: a second look sees it.
@@ -176,7 +128,8 @@ uint64_t NodeReclaim::age(ClusterId c, uint64_t pages) {
 }
 
 // Unmaps the inactive pages of a cluster that the caller owns; returns how many are in Standby now. Those that lie in
-// short runs are lifted, if the caller has `lifts`: their fate is open until finish_lift, and the cluster owned.
+// short runs, or all of them where the kernel cannot move pages, are lifted, if the caller has `lifts`: their fate is
+// open until finish_lift, and the cluster owned.
 Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t only) {
   Cluster& cluster = map_[c];
   if (!arm(c / kClustersPerPageblock)) return Pages(0);
@@ -190,15 +143,16 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   idle &= ~kept;
   idle &= ~rejected_lately(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
-  uint64_t liftable = lifts != nullptr ? worth_lifting(c, idle, kept) : 0;
-  if (liftable != 0 && !lifts->prepare()) liftable = 0;
+  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, kept) : 0;
+  uint64_t liftable = at_once | (shards_->move ? 0 : idle);
+  if (liftable != 0 && (lifts == nullptr || !lifts->prepare())) liftable = 0;
   uint64_t mine = claim(c, idle | liftable);
   // Freed or gone to Standby between the look and the claim.
   const uint64_t unfit = mine & ~(cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load());
   if (unfit != 0) release(c, unfit);
   mine &= ~unfit;
   if (liftable != 0) {
-    mine &= ~lift(c, mine & liftable & ~map_.more(c).clean.load(), idle, *lifts);
+    mine &= ~lift(c, mine & liftable & ~map_.more(c).clean.load(), idle, at_once, *lifts);
     if ((mine & ~idle) != 0) release(c, mine & ~idle);
     mine &= idle;
   }

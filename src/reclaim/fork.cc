@@ -55,18 +55,18 @@ void Reclaimer::before_fork() {
 // Copies what the child needs into the program's table; false when that cannot hold it.
 bool Reclaimer::hand_over() {
   bool ok = true;
-  const auto copy = [&](int held, int& inherited) {
-    if (held < 0) return;
-    inherited = os::copy_descriptor(owner_, held);
-    ok = ok && inherited >= 0;
+  const auto copied = [this](int held, int& inherited) {
+    if (held >= 0) inherited = os::copy_descriptor(owner_, held);
+    return held < 0 || inherited >= 0;
   };
+  const auto copy = [&](int held, int& inherited) { ok = copied(held, inherited) && ok; };
   for (unsigned i = 0; i < files_.count; ++i) {
     copy(files_.files[i].fd(), inherited_.files[i]);
     copy(held_.lifelines[i], inherited_.lifelines[i]);
   }
-  // Before Linux 6.9 nothing can be copied; the child opens the device by itself, if the program still may.
-  copy(held_.device, inherited_.device);
-  ok = ok || (held_.directory < 0 && held_.pool < 0 && may_open_userfaultfd());
+  // The child can do without these, if the program may still make what it needs, and pages can be moved.
+  ok = (copied(held_.device, inherited_.device) || may_open_userfaultfd()) && ok;
+  ok = (copied(held_.proc, inherited_.proc) || shards_.move) && ok;
   copy(held_.directory, inherited_.directory);
   copy(held_.pool, inherited_.pool);
   // A file that holds nothing is nothing to the child.
@@ -115,6 +115,7 @@ void Reclaimer::close_inherited() {
   close(inherited_.device);
   close(inherited_.directory);
   close(inherited_.pool);
+  close(inherited_.proc);
   close(lifeline_end_);
 }
 

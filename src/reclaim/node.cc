@@ -165,7 +165,7 @@ void NodeReclaim::make_accessible(Pfn pfn) {
   char* const page = zone_->address(pfn);
   static_cast<void>(os::vm_purge(page, kPageSize));
   // Where it could not be poisoned: touches are not seen, or Linux is older than 6.6.
-  if (!is_armed(pfn / kPageblockPages) || !shards_->move) static_cast<void>(os::vm_commit(page, kPageSize));
+  if (!is_armed(pfn / kPageblockPages) || !shards_->poison) static_cast<void>(os::vm_commit(page, kPageSize));
 }
 
 // By a thread of the program. Only one of weir's own can wake whoever touched the pages meanwhile (which a correct
@@ -342,9 +342,9 @@ bool NodeReclaim::register_pageblock(uint32_t pageblock) {
   const ClusterId c = pageblock * kClustersPerPageblock;
   const size_t bytes = kPageblockPages * kPageSize;
   const int fd = uffd_of(c);
-  // Pages move between addresses of the same userfaultfd only.
-  if (shards_->move && os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) < 0) return false;
-  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect || !shards_->move) >= 0;
+  // Pages move between addresses of the same userfaultfd only, and copies are put into registered ones.
+  if (os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) < 0) return false;
+  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect) >= 0;
 }
 
 void NodeReclaim::touch_all() {

@@ -45,15 +45,22 @@ struct Lift {
   static constexpr unsigned kMostPages = 128;
   struct Cluster {
     ClusterId id;
-    uint64_t seen;    // pages that are at its addresses here
-    uint64_t wanted;  // of these, those that are to leave memory; the others lay between them
+    uint64_t seen;     // pages that are at its addresses here
+    uint64_t wanted;   // of these, those that are to leave their addresses; the others lay between them
+    uint64_t at_once;  // of those, the ones that are compressed at once; the others go to Standby
+  };
+  // Where the copies of a cluster's pages begin, one page behind the other.
+  struct Copies {
+    char* content;
+    char* before;
   };
   Cluster clusters[kClusters];
   unsigned count = 0;
   unsigned pages = 0;
   unsigned refused = 0;     // of these, pages that are pinned or shared
   char* memory = nullptr;   // the addresses to which pages are lifted
-  char* content = nullptr;  // copies of the pages, one behind the other
+  char* content = nullptr;  // copies of the pages
+  char* before = nullptr;   // those made before the kernel might drop them
 
   // Maps the addresses, if that was not done before; false: there are none.
   [[nodiscard]] bool prepare();
@@ -298,8 +305,6 @@ class NodeReclaim {
   uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
   bool undo_uncounted_move(Pfn pfn);
-  uint64_t read_out(ClusterId c, uint64_t pages);
-  uint64_t copy_run_out(ClusterId c, BitRun run, uint64_t& out);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench);
   Pages commit(ClusterId c, uint64_t pages, const SwapEntry* entries);
@@ -316,20 +321,30 @@ class NodeReclaim {
 
   // lift.cc
   uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t kept);
-  bool can_move_lifted(ClusterId c, BitRun run, uint64_t present, const Lift& lift) const;
-  uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, Lift& lift);
+  bool can_write_lifted(ClusterId c, BitRun run, uint64_t present, const Lift& lift) const;
+  uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
+  uint64_t lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
   bool lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
+  bool copy_and_drop(Lift& lift);
   Pages finish_lift(ScanControl& sc, Workbench& bench);
-  uint64_t store_lifted(const Lift::Cluster& lifted, const char* content, SwapEntry* entries, uint64_t& rejected,
-                        Compressor& compressor);
-  Pages settle_lifted(unsigned n, const char* content, uint64_t held, bool may_write, uint64_t stored,
-                      uint64_t rejected, const SwapEntry* entries, Lift& lift);
-  long move_lifted(ClusterId c, void* to, void* lifted, bool& shared);
-  uint64_t keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t& standby);
-  void put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift);
   void give_up_lift(Lift& lift);
-  void fill_home(ClusterId c, uint64_t pages, uint64_t seen, const char* content);
-  uint64_t stage(ClusterId c, uint64_t pages, uint64_t seen, const char* content);
+
+  // settle_lift.cc
+  struct Settled {
+    Pages gone;    // left memory
+    Pages staged;  // are in Standby
+  };
+  Settled settle_lifted(unsigned n, Lift::Copies copies, uint64_t held, bool may_write, Workbench& bench);
+  uint64_t store_lifted(uint64_t pages, uint64_t seen, char* content, SwapEntry* entries, uint64_t& rejected,
+                        Compressor& compressor);
+  Pages commit_lifted(ClusterId c, uint64_t stored, const SwapEntry* entries);
+  long move_lifted(unsigned n, Pfn pfn, Lift& lift, bool& shared);
+  uint64_t keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t& standby);
+  void keep_content(unsigned n, uint64_t pages, Lift& lift);
+  uint64_t dropped_early(unsigned n, const Lift& lift, Lift::Copies copies, uint64_t held);
+  void put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift);
+  void fill_home(ClusterId c, uint64_t pages, uint64_t seen, char* content);
+  uint64_t stage(ClusterId c, uint64_t pages, uint64_t seen, char* content);
 
   // Nothing is left at the staging addresses.
   void end_standby(ClusterId c, uint64_t pages);

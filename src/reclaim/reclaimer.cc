@@ -18,9 +18,6 @@ namespace {
 
 // With more handlers than processors they only wait for each other; eight serve two million faults a second.
 constexpr unsigned kMostDefaultHandlers = 8;
-// Of swap_without_move: to try on any kernel what is done on those that cannot move pages.
-constexpr int64_t kNeverMove = 2;
-
 // How fast weir takes back what others in the cgroup have left, at each look, and what it gives up beyond what is
 // missing when that was not enough: a thirty-second of the limit.
 constexpr uint64_t kSqueezeShare = 32;
@@ -171,25 +168,25 @@ int Reclaimer::open_shards() {
     os::UffdFeatures features;
     const int fd = os::uffd_open(held_.device, features);
     if (fd < 0) return shards_.count == 0 ? fd : 0;
-    shards_.move = features.move && options_->swap_without_move != kNeverMove;
+    shards_.move = features.move && options_->uffd_move;
     shards_.write_protect = features.write_protect;
     shards_.poison = features.poison;
-    if (!shards_.move && !(options_->swap_without_move != 0 && features.write_protect)) {
+    const int problem = shards_.move ? 0 : os::vm_why_not_lift(shards_.status);
+    if (problem != 0) {
       os::close_descriptor(fd);
-      return -EOPNOTSUPP;
+      return problem;
     }
     shards_.fds[shards_.count++] = fd;
   }
-  shards_.memory = shards_.move ? -1 : os::vm_open_own();
   return 0;
 }
 
 void Reclaimer::open_swap_file() {
   if (!wants_file()) return;
   // A child of a fork will need the file. What a thread cannot copy out of its own table, no other can.
-  const int copy = os::copy_descriptor(os::thread_id(), shards_.fds[0]);
+  const int copy = held_.proc < 0 ? held_.proc : os::copy_descriptor(os::thread_id(), held_.proc);
   if (copy < 0) {
-    swap_problem_ = "a swap file needs Linux 6.9, with descriptors that can be handed to children";
+    swap_problem_ = "a swap file needs descriptors that can be handed to children (Linux 6.9, or /proc)";
     return;
   }
   os::close_descriptor(copy);
@@ -235,7 +232,7 @@ bool Reclaimer::start_handlers() {
 
 // Of all descriptors, those that were handed over stay.
 void Reclaimer::keep_inherited() {
-  int kept[2 * SwapFiles::kMost + 4];
+  int kept[2 * SwapFiles::kMost + 5];
   unsigned count = 0;
   const auto keep = [&](int fd) {
     if (fd < 0) return;
@@ -247,6 +244,7 @@ void Reclaimer::keep_inherited() {
   keep(inherited_.device);
   keep(inherited_.directory);
   keep(inherited_.pool);
+  keep(inherited_.proc);
   keep(page_fd_);
   os::close_all_descriptors_but(kept, count);
   held_ = inherited_;
@@ -259,6 +257,10 @@ bool Reclaimer::set_up() {
   keep_inherited();
   join_pool();
   if (held_.device < 0) held_.device = os::open_read_write("/dev/userfaultfd");
+  // (A child may have another root.)
+  if (held_.proc < 0) held_.proc = os::open_directory("/proc");
+  shards_.proc = held_.proc;
+  shards_.status = os::vm_open_status(held_.proc);
   refused_ = open_shards();
   if (refused_ != 0) return false;
   open_swap_file();

@@ -413,13 +413,14 @@ class Reclaimer {
   Kswapd* kswapds_[kMaxNodes] = {};
   uint32_t owner_ = 0;  // a thread with weir's descriptor table
   // What the child of a fork gets: a descriptor of each file, for each the writing end of a pipe by whose end the
-  // file's owner sees that nobody reads it any more, and the device.
+  // file's owner sees that nobody reads it any more, the device, and folders.
   struct Legacy {
     int files[SwapFiles::kMost];
     int lifelines[SwapFiles::kMost];
     int device = -1;
     int directory = -1;  // where swap files are made
     int pool = -1;       // the shared budget
+    int proc = -1;       // /proc
     Legacy() {
       for (unsigned i = 0; i < SwapFiles::kMost; ++i) files[i] = lifelines[i] = -1;
     }

@@ -18,11 +18,11 @@ struct Shards {
 
   unsigned count = 0;
   int fds[kMost] = {};
-  // The kernel moves pages (UFFDIO_MOVE). Otherwise they are write-protected, copied and dropped, which loses what a
-  // device writes to a page meanwhile.
+  // The kernel moves pages (UFFDIO_MOVE). Otherwise they are lifted (lift.cc), which needs the next two.
   bool move = true;
-  // Where it does not, through which they are read (os::vm_read).
-  int memory = -1;
+  // /proc, and a file that tells of pinned pages (os::vm_has_registered_pages); or negative.
+  int proc = -1;
+  int status = -1;
   // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.
   bool write_protect = false;
 

@@ -157,7 +157,12 @@ void NodeReclaim::shrink_some(OwnerScan& scan, ScanControl& sc, Workbench& bench
   const uint64_t mine = owned_pages(c, scan.owner.index()) & ~unevictable(c), standby = map_[c].standby.load();
   if ((out ? mine & standby : mine & ~standby & zone_->resident_mask(c)) == 0 || !own(c)) return;
   if (!out) {
-    static_cast<void>(unmap(c, sc, nullptr, mine));
+    // Where the kernel cannot move pages, they are lifted.
+    static_cast<void>(unmap(c, sc, shards_->move ? nullptr : &bench.lift, mine));
+    if (bench.lift.count != 0) {
+      static_cast<void>(finish_lift(sc, bench));
+      if (!own(c)) return;
+    }
     unlist(c);
     return relist(c);
   }

@@ -47,7 +47,7 @@ TEST(Options, Defaults) {
   EXPECT_TRUE(options.swap.empty());
   EXPECT_EQ(options.swap_size, 0u);
   EXPECT_FALSE(options.swap_encrypt);
-  EXPECT_EQ(options.swap_without_move, 0);
+  EXPECT_TRUE(options.uffd_move);
   EXPECT_EQ(options.page_cluster, 3);
   EXPECT_TRUE(options.swap_fault.empty());
   EXPECT_FALSE(options.summary);

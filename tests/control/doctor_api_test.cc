@@ -43,7 +43,7 @@ TEST(Capabilities, AgreeWithTheSystemCalls) {
     close(device);
   }
   for (int error : {c.uffd_move, c.uffd_poison, c.uffd_write_protect, c.uffd_thread_id, c.thread_descriptors,
-                    c.io_uring, c.uffd_syscall, c.uffd_device})
+                    c.io_uring, c.uffd_syscall, c.uffd_device, c.lift})
     EXPECT_TRUE(error >= 0 && error < 4096) << error;
 }
 

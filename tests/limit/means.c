@@ -1,11 +1,9 @@
 /* means.c: where the means for a limit are missing the program runs all the same, and is told so once, by one line: no
- * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file; a
- * kernel that cannot move pages. */
-// limit: cases=no_userfaultfd,no_threads,no_directory,no_move timeout=60 weir
+ * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file. */
+// limit: cases=no_userfaultfd,no_threads,no_directory timeout=60 weir
 #include <grp.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 
 #include "limit.h"
 
@@ -26,13 +24,6 @@ static int user_may_have_userfaultfd(void) {
   status = status_of(child);
   CHECK(WIFEXITED(status));
   return WEXITSTATUS(status);
-}
-
-static int kernel_moves_pages(void) {
-  struct utsname kernel;
-  int major = 0, minor = 0;
-  CHECK(uname(&kernel) == 0 && sscanf(kernel.release, "%d.%d", &major, &minor) == 2);
-  return major > 6 || (major == 6 && minor >= 8);
 }
 
 static void start_inside(void* name) {
@@ -80,12 +71,7 @@ int main(int argc, char** argv) {
     inside();
     return 0;
   }
-  int no_move = strcmp(argv[1], "no_move") == 0;
-  if (no_move && kernel_moves_pages()) {
-    printf("skipped: this kernel moves pages\n");
-    return kSkip;
-  }
-  int needs_root = strcmp(argv[1], "no_directory") != 0 && !no_move;
+  int needs_root = strcmp(argv[1], "no_directory") != 0;
   if (needs_root && getuid() != 0) {
     printf("skipped: only root can become somebody without rights\n");
     return kSkip;
@@ -100,6 +86,5 @@ int main(int argc, char** argv) {
   printf("status 0x%x, said: %s\n", (unsigned)result.status, result.text);
   CHECK(exited_with(result.status, 0) && strstr(result.text, "lived\n") != NULL);
   CHECK(complaints == 1);
-  CHECK(!no_move || strstr(result.text, "no UFFDIO_MOVE before Linux 6.8; swap_without_move=1 does without") != NULL);
   return 0;
 }

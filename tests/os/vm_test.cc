@@ -2,12 +2,18 @@
 #include "os/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <vector>
 
 #include "os/file.h"
-#include "os/uffd.h"
+#include "os/proc.h"
 #include "support/memory_lock.h"
 #include "support/pattern.h"
 #include "support/sanitizer.h"
@@ -189,29 +195,89 @@ TEST_F(VmTest, BindingIsBestEffort) {
   vm_unmap(p, kBytes);
 }
 
-TEST_F(VmTest, ReadingStopsAtAHoleAndWaitsForNobody) {
-  UffdFeatures features;
-  const int uffd = uffd_open(-1, features);
-  if (uffd < 0) GTEST_SKIP() << "no userfaultfd that sees system calls";
-  const int memory = vm_open_own();
-  ASSERT_GE(memory, 0);
-  char* from = static_cast<char*>(vm_map(kBytes));
-  char* to = static_cast<char*>(vm_map(kBytes));
-  vm_huge_pages(from, kBytes, false);
-  memset(from, 0x5a, 3 * kPageSize);
-  // A touch of the fourth page would wait for an answer that nobody gives; one of the second would be a fault.
-  ASSERT_GE(uffd_register(uffd, from, kBytes, false), 0);
-  ASSERT_TRUE(vm_protect_none(from + kPageSize, kPageSize));
-  EXPECT_EQ(vm_read(memory, to, from, kBytes), 3 * kPageSize);
-  for (size_t at = 0; at < 3 * kPageSize; ++at) ASSERT_EQ(to[at], 0x5a) << at;
-  EXPECT_EQ(vm_read(memory, to, from + 3 * kPageSize, kPageSize), 0u);
-  EXPECT_EQ(vm_resident(from, kBytes), Pages(3)) << "nothing was filled";
-  // Without the file, by a call that does not ignore protection.
-  EXPECT_EQ(vm_read(-1, to, from, 2 * kPageSize), kPageSize);
-  close_descriptor(memory);
-  close_descriptor(uffd);
-  vm_unmap(from, kBytes);
-  vm_unmap(to, kBytes);
+// What the kernel has not put on its lists yet is not dropped at the first attempt.
+bool drop_until(char* p, uint64_t resident) {
+  constexpr int kTries = 1000;
+  for (int i = 0; i < kTries; ++i) {
+    vm_drop_marked(p, kBytes);
+    if (vm_resident_mask(p, kBytes / kPageSize) == resident) return true;
+    sleep_ms(1);
+  }
+  return false;
+}
+
+class Dropped : public VmTest {
+ protected:
+  void SetUp() override {
+    proc_ = open_directory("/proc");
+    status_ = vm_open_status(proc_);
+    if (vm_why_not_lift(status_) == -EOPNOTSUPP) GTEST_SKIP() << "the kernel drops what is referred to";
+    ASSERT_EQ(vm_why_not_lift(status_), 0);
+    p_ = static_cast<char*>(vm_map(kBytes));
+    vm_huge_pages(p_, kBytes, false);
+    write_pattern(p_, kBytes, 7);
+  }
+  void TearDown() override {
+    if (p_ != nullptr) vm_unmap(p_, kBytes);
+    if (status_ >= 0) close_descriptor(status_);
+    if (proc_ >= 0) close_descriptor(proc_);
+  }
+  int proc_ = -1, status_ = -1;
+  char* p_ = nullptr;
+};
+
+TEST_F(Dropped, IsWhatNothingRefersTo) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const iovec second = {p_ + kPageSize, kPageSize};
+  ASSERT_EQ(vmsplice(ends[1], &second, 1, 0), static_cast<ssize_t>(kPageSize));
+  ASSERT_TRUE(vm_mark_droppable(p_, kBytes));
+  EXPECT_TRUE(drop_until(p_, 2));
+  // From now on it is kept for itself.
+  ASSERT_TRUE(vm_unshare(p_ + kPageSize, kPageSize));
+  std::vector<char> spliced(kPageSize);
+  ASSERT_EQ(read(ends[0], spliced.data(), kPageSize), static_cast<ssize_t>(kPageSize));
+  EXPECT_EQ(memcmp(p_ + kPageSize, spliced.data(), kPageSize), 0);
+  for (int i = 0; i < 10; ++i) vm_drop_marked(p_, kBytes);
+  EXPECT_EQ(vm_resident_mask(p_, kBytes / kPageSize), 2u);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(Dropped, IsNotWhatWasWrittenSinceItWasMarked) {
+  ASSERT_TRUE(vm_mark_droppable(p_, kBytes));
+  p_[3 * kPageSize] = 77;
+  EXPECT_TRUE(drop_until(p_, 8));
+  EXPECT_EQ(p_[3 * kPageSize], 77);
+}
+
+TEST_F(Dropped, LeavesNoPageOfOnesOwn) {
+  EXPECT_TRUE(vm_is_own_page(proc_, p_));
+  ASSERT_TRUE(vm_purge(p_, kPageSize));
+  char copy = 1;
+  const VmRange range = {p_, 1};
+  ASSERT_EQ(vm_gather(&copy, &range, 1), 1u);
+  EXPECT_EQ(copy, 0);
+  EXPECT_EQ(vm_resident_mask(p_, 1), 1u) << "the page of zeros is there, for the kernel";
+  EXPECT_FALSE(vm_is_own_page(proc_, p_));
+  p_[0] = 0;
+  EXPECT_TRUE(vm_is_own_page(proc_, p_));
+}
+
+TEST_F(Dropped, RegisteredPagesAreSeen) {
+  EXPECT_FALSE(vm_has_registered_pages(status_));
+  EXPECT_TRUE(vm_has_registered_pages(-1)) << "when it cannot be told";
+  io_uring_params parameters = {};
+  const auto ring = static_cast<int>(syscall(SYS_io_uring_setup, 2, &parameters));
+  const iovec all = {p_, kBytes};
+  if (ring < 0 || syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &all, 1) != 0) {
+    errno = kErrno;
+    GTEST_SKIP() << "no io_uring";
+  }
+  EXPECT_TRUE(vm_has_registered_pages(status_));
+  ASSERT_EQ(syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, nullptr, 0), 0);
+  EXPECT_FALSE(vm_has_registered_pages(status_));
+  close(ring);
 }
 
 TEST_F(VmTest, ManyRangesArePurgedUpToOneThatIsRefused) {

@@ -36,13 +36,18 @@ int unlock(void* page, size_t bytes) {
   return static_cast<int>(syscall(SYS_munlock, page, bytes));
 }
 
-class LiftTest : public testing::Test {
+// On kernels that move pages, and on those that do not (before Linux 6.8).
+enum class Kernel { kMoves, kOnlyLifts };
+
+class LiftTest : public testing::TestWithParam<Kernel> {
  protected:
   void start(
       Content kind = Content::kCompressible, void (*more)(Options&) = [](Options&) {}) {
     kind_ = kind;
+    a_.options().uffd_move = GetParam() == Kernel::kMoves;
     more(a_.options());
     if (const char* why = a_.start(kLimit, size_t{256} << 20)) GTEST_SKIP() << why;
+    if (GetParam() == Kernel::kMoves && !moves_pages(a_)) GTEST_SKIP() << "the kernel cannot move pages";
     for (unsigned i = 0; i < kBlocks; ++i) {
       blocks_.push_back(static_cast<char*>(a_->malloc(nullptr, kBlock)));
       ASSERT_NE(blocks_.back(), nullptr);
@@ -81,8 +86,9 @@ class LiftTest : public testing::Test {
   std::vector<char*> blocks_;
 };
 
-TEST_F(LiftTest, ScatteredPagesKeepTheirContent) {
+TEST_P(LiftTest, ScatteredPagesKeepTheirContent) {
   start();
+  if (testing::Test::IsSkipped()) return;
   for (size_t round = 0; round < 6; ++round) {
     touch_scattered(round % kStride);
     ASSERT_TRUE(lift_some(0)) << round;
@@ -91,8 +97,9 @@ TEST_F(LiftTest, ScatteredPagesKeepTheirContent) {
   expect_all();
 }
 
-TEST_F(LiftTest, WhatIsWrittenInBetweenIsNotLost) {
+TEST_P(LiftTest, WhatIsWrittenInBetweenIsNotLost) {
   start();
+  if (testing::Test::IsSkipped()) return;
   Random random(3);
   std::vector<uint64_t> seeds(kBlocks * kPagesPerBlock, 0);
   for (unsigned round = 0; round < 6; ++round) {
@@ -115,8 +122,9 @@ TEST_F(LiftTest, WhatIsWrittenInBetweenIsNotLost) {
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
 
-TEST_F(LiftTest, LockedPagesStayAndStayLocked) {
+TEST_P(LiftTest, LockedPagesStayAndStayLocked) {
   start();
+  if (testing::Test::IsSkipped()) return;
   for (size_t n = 8; n < kPagesPerBlock; n += 16) ASSERT_EQ(lock(page(2, n), kPageSize), 0) << strerror(errno);
   const size_t locked = kPagesPerBlock / 16;
   touch_scattered(1);
@@ -130,8 +138,9 @@ TEST_F(LiftTest, LockedPagesStayAndStayLocked) {
   expect_all();
 }
 
-TEST_F(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
+TEST_P(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
   start();
+  if (testing::Test::IsSkipped()) return;
   std::atomic<bool> stop{false};
   std::atomic<unsigned> unlocked{0};
   std::thread locker([&] {
@@ -152,8 +161,9 @@ TEST_F(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
   expect_all();
 }
 
-TEST_F(LiftTest, ProtectionStaysAsItIs) {
+TEST_P(LiftTest, ProtectionStaysAsItIs) {
   start();
+  if (testing::Test::IsSkipped()) return;
   touch_scattered(0);
   for (size_t n = 0; n < kPagesPerBlock; n += 12) ASSERT_EQ(mprotect(page(4, n), kPageSize, PROT_READ), 0);
   for (size_t n = 6; n < kPagesPerBlock; n += 12) ASSERT_EQ(mprotect(page(4, n), kPageSize, PROT_NONE), 0);
@@ -165,8 +175,9 @@ TEST_F(LiftTest, ProtectionStaysAsItIs) {
 }
 
 // They go back to their addresses, by copy, and are no longer in the way of those that do compress.
-TEST_F(LiftTest, WhatDoesNotCompressGoesHome) {
+TEST_P(LiftTest, WhatDoesNotCompressGoesHome) {
   start();
+  if (testing::Test::IsSkipped()) return;
   kind_ = Content::kRandom;
   for (unsigned i = 0; i < 2; ++i) write_content(blocks_[i], kBlock, seed_of(i));
   const auto is_whole = [&] {
@@ -183,7 +194,7 @@ TEST_F(LiftTest, WhatDoesNotCompressGoesHome) {
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
 
-TEST_F(LiftTest, WhatDoesNotCompressGoesToTheFile) {
+TEST_P(LiftTest, WhatDoesNotCompressGoesToTheFile) {
   static SwapFolder folder;
   start(Content::kRandom, [](Options& options) { options.swap.assign(folder.path()); });
   if (testing::Test::IsSkipped()) return;
@@ -201,8 +212,9 @@ TEST_F(LiftTest, WhatDoesNotCompressGoesToTheFile) {
 }
 
 // A pipe refers to pages that were spliced into it.
-TEST_F(LiftTest, PagesThatThePipeRefersToComeBack) {
+TEST_P(LiftTest, PagesThatThePipeRefersToComeBack) {
   start();
+  if (testing::Test::IsSkipped()) return;
   touch_scattered(1);
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
@@ -235,9 +247,15 @@ class Ring {
     sq_ = map(p_.sq_off.array + p_.sq_entries * sizeof(unsigned), IORING_OFF_SQ_RING);
     cq_ = map(p_.cq_off.cqes + p_.cq_entries * sizeof(io_uring_cqe), IORING_OFF_CQ_RING);
     entries_ = reinterpret_cast<io_uring_sqe*>(map(p_.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
+    return pin(buffers, count);
+  }
+  [[nodiscard]] bool pin(const iovec* buffers, unsigned count) const {
     return syscall(SYS_io_uring_register, fd_, IORING_REGISTER_BUFFERS, buffers, count) == 0;
   }
+  [[nodiscard]] bool unpin() const { return syscall(SYS_io_uring_register, fd_, IORING_UNREGISTER_BUFFERS, 0, 0) == 0; }
+  // The kernel keeps registered buffers as long as something of the ring is mapped.
   ~Ring() {
+    for (const iovec& mapping : mappings_) munmap(mapping.iov_base, mapping.iov_len);
     if (fd_ >= 0) close(fd_);
   }
   // Reads a page from the file's start into a registered buffer; what the kernel says of it.
@@ -261,18 +279,22 @@ class Ring {
   }
 
  private:
-  char* map(size_t bytes, uint64_t offset) const {
-    return static_cast<char*>(
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, static_cast<off_t>(offset)));
+  char* map(size_t bytes, uint64_t offset) {
+    void* const memory =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, static_cast<off_t>(offset));
+    mappings_.push_back({memory, bytes});
+    return static_cast<char*>(memory);
   }
   io_uring_params p_ = {};
+  std::vector<iovec> mappings_;
   int fd_ = -1;
   char *sq_ = nullptr, *cq_ = nullptr;
   io_uring_sqe* entries_ = nullptr;
 };
 
-TEST_F(LiftTest, PinnedPagesKeepWhatADeviceWrites) {
+TEST_P(LiftTest, PinnedPagesKeepWhatADeviceWrites) {
   start();
+  if (testing::Test::IsSkipped()) return;
   touch_scattered(1);
   std::vector<iovec> buffers;
   for (size_t n = 1; buffers.size() < 8; n += 4 * kStride) buffers.push_back({page(3, n), kPageSize});
@@ -281,9 +303,16 @@ TEST_F(LiftTest, PinnedPagesKeepWhatADeviceWrites) {
     GTEST_SKIP() << "io_uring: " << strerror(errno);
   const int file = memfd_create("content", 0);
   std::vector<char> content(kPageSize);
+  const uint64_t lifted = settled_stats(a_).pglift;
   for (unsigned round = 0; round < 4; ++round) {
-    ASSERT_TRUE(lift_some(kPagesPerBlock));
-    EXPECT_GT(settled_stats(a_).pglift_back, 0u);
+    // The others can be moved; where they cannot, everything stays.
+    if (GetParam() == Kernel::kMoves) {
+      ASSERT_TRUE(swap_out((kBlocks - 1) * kPagesPerBlock));
+    } else {
+      const uint64_t rotated = a_.reclaimer().stats().pgrotated;
+      ASSERT_TRUE(squeeze(a_, Pages(1), [&] { return a_.reclaimer().stats().pgrotated > rotated + kPagesPerBlock; }));
+    }
+    EXPECT_EQ(settled_stats(a_).pglift, lifted);
     for (unsigned b = 0; b < buffers.size(); ++b) {
       const uint64_t seed = content_seed(uint64_t{round + 1} << 32 | uint64_t{b} << 8, Content::kCompressible);
       write_content(content.data(), kPageSize, seed);
@@ -295,13 +324,59 @@ TEST_F(LiftTest, PinnedPagesKeepWhatADeviceWrites) {
     for (unsigned i = 0; i < kBlocks; ++i)
       for (size_t n = 2; n < kPagesPerBlock; n += kStride) ASSERT_TRUE(is_intact(i, n));
   }
-  for (const iovec& buffer : buffers) write_content(buffer.iov_base, kPageSize, seed_of(3));
+  close(file);
+}
+
+// A device may write, and let go of the page, at any moment of its being lifted.
+TEST_P(LiftTest, WhatADeviceWritesBeforeItLetsGoIsNotLost) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  constexpr unsigned kBuffers = 16;
+  // Where nothing else can be done kswapd lifts pages and puts them back all the time.
+  const unsigned rounds = GetParam() == Kernel::kMoves ? 100 : 10;
+  std::vector<iovec> buffers;
+  for (unsigned b = 0; b < kBuffers; ++b)
+    buffers.push_back({page(1 + b % (kBlocks - 1), (b + 1) * 4 * kStride), kPageSize});
+  Ring ring;
+  if (!ring.open(buffers.data(), kBuffers)) GTEST_SKIP() << "io_uring: " << strerror(errno);
+  ASSERT_TRUE(ring.unpin());
+  const int file = memfd_create("content", 0);
+  std::vector<char> content(kPageSize);
+  std::atomic<bool> stop{false};
+  // What is touched meanwhile leaves at once, again and again.
+  const Pages before = a_.zone().managed();
+  a_.zone().set_managed(Pages(1));
+  std::thread pusher([&] {
+    for (size_t n = 0; !stop; n = (n + kStride) % kPagesPerBlock) {
+      for (unsigned i = 1; i < kBlocks; ++i) static_cast<void>(*static_cast<volatile char*>(page(i, n)));
+      a_.reclaimer().wake_kswapd(a_.zone().node());
+    }
+  });
+  Random random(9);
+  unsigned lost = 0;
+  for (unsigned round = 0; round < rounds; ++round) {
+    const uint64_t seed = content_seed(uint64_t{round + 1} << 32, Content::kCompressible);
+    write_content(content.data(), kPageSize, seed);
+    ASSERT_EQ(pwrite(file, content.data(), kPageSize, 0), static_cast<ssize_t>(kPageSize));
+    ASSERT_TRUE(ring.pin(buffers.data(), kBuffers)) << strerror(errno);
+    usleep(static_cast<unsigned>(random.below(10000)));
+    for (unsigned b = 0; b < kBuffers; ++b)
+      ASSERT_EQ(ring.read_fixed(file, buffers[b].iov_base, static_cast<uint16_t>(b)), static_cast<int>(kPageSize));
+    ASSERT_TRUE(ring.unpin());
+    for (const iovec& buffer : buffers) lost += !check_content_at(buffer.iov_base, 0, kPageSize, seed);
+  }
+  stop = true;
+  pusher.join();
+  a_.zone().set_managed(before);
+  EXPECT_EQ(lost, 0u);
+  settle(a_);
   close(file);
 }
 
 // Two threads touch what they like, as reclaim goes on.
-TEST_F(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
+TEST_P(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
   start();
+  if (testing::Test::IsSkipped()) return;
   std::atomic<bool> stop{false};
   std::atomic<unsigned> wrong{0};
   const auto touch = [&](uint64_t seed) {
@@ -325,8 +400,9 @@ TEST_F(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
   expect_all();
 }
 
-TEST_F(LiftTest, DroppedAndFreedPagesAreGone) {
+TEST_P(LiftTest, DroppedAndFreedPagesAreGone) {
   start();
+  if (testing::Test::IsSkipped()) return;
   std::atomic<bool> stop{false};
   std::thread dropper([&] {
     for (Random random(5); !stop;) {
@@ -355,6 +431,9 @@ TEST_F(LiftTest, DroppedAndFreedPagesAreGone) {
   write_content(blocks_[0], kBlock, seed_of(0));
   expect_all();
 }
+
+INSTANTIATE_TEST_SUITE_P(Kernels, LiftTest, testing::Values(Kernel::kMoves, Kernel::kOnlyLifts),
+                         [](const auto& kernel) { return kernel.param == Kernel::kMoves ? "Moves" : "OnlyLifts"; });
 
 }  // namespace
 }  // namespace weir

@@ -1,5 +1,5 @@
-// without_move_test.cc: reclaim by copying, as on kernels that cannot move pages: content survives, also of pages that
-// must not be read, and a program that drops its memory meanwhile holds nobody up.
+// without_move_test.cc: reclaim as on kernels that cannot move pages: content survives, also of pages that must not be
+// read, and a program that drops its memory meanwhile holds nobody up.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -20,7 +20,7 @@ constexpr unsigned kBlocks = 12;
 class WithoutMove : public testing::Test {
  protected:
   void SetUp() override {
-    a_.options().swap_without_move = 2;
+    a_.options().uffd_move = false;
     if (const char* why = a_.start(kLimit, size_t{256} << 20)) GTEST_SKIP() << why;
     for (unsigned i = 0; i < kBlocks; ++i) {
       blocks_.push_back(static_cast<char*>(a_->malloc(nullptr, kBlock)));

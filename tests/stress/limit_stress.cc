@@ -52,6 +52,7 @@ struct Regime {
   ZswapCompressor compressor;
   bool file;
   bool changes;  // the compressor, meanwhile
+  bool moves = true;
 };
 constexpr Regime kRegimes[] = {
     {"lz4", true, ZswapCompressor::kLz4, false, false},
@@ -59,6 +60,7 @@ constexpr Regime kRegimes[] = {
     {"both codecs and a file", true, ZswapCompressor::kLz4, true, true},
     {"zstd and a file", true, ZswapCompressor::kZstd, true, false},
     {"a file", false, ZswapCompressor::kLz4, true, false},
+    {"as before Linux 6.8", true, ZswapCompressor::kLz4, true, false, false},
 };
 
 [[noreturn]] void failed(const char* what, const void* p, size_t size) {
@@ -443,6 +445,7 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   Options& options = s.a.options();
   options.decay_ms = 100;
   options.zswap = regime.zswap;
+  options.uffd_move = regime.moves;
   options.zswap_compressor = regime.compressor;
   if (regime.file && !options.swap.assign(std::filesystem::temp_directory_path().string()))
     failed("the path of the temporary folder is too long", nullptr, 0);

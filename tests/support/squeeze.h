@@ -3,8 +3,12 @@
 // Thread safety: one thread, while no other one of the program works with the allocator.
 #pragma once
 
+#include <sched.h>
 #include <unistd.h>
 
+#include "os/file.h"
+#include "os/uffd.h"
+#include "os/vm.h"
 #include "support/settled.h"
 
 namespace weir {
@@ -30,6 +34,34 @@ inline ReclaimStats settled_stats(LimitedAllocator& a) {
   return a.reclaimer().stats();
 }
 
+// Whether pages are moved out (UFFDIO_MOVE, Linux 6.8), or only lifted.
+inline bool moves_pages(LimitedAllocator& a) {
+  static const bool kernel_does = [] {
+    os::UffdFeatures features;
+    const int fd = os::uffd_open(-1, features);
+    if (fd >= 0) os::close_descriptor(fd);
+    return fd >= 0 && features.move;
+  }();
+  return kernel_does && a.options().uffd_move;
+}
+
+// The last pages that each processor faulted in (15, or 31 since Linux 6.12) are not on the kernel's lists yet, and
+// cannot be lifted before they are: asking for memory back puts those of this processor there.
+inline void list_all_pages() {
+  cpu_set_t before;
+  if (sched_getaffinity(0, sizeof before, &before) != 0) return;
+  auto* const page = static_cast<char*>(os::vm_map(kPageSize));
+  for (int cpu = 0; page != nullptr && cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &before)) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) os::vm_drop_marked(page, kPageSize);
+  }
+  if (page != nullptr) os::vm_unmap(page, kPageSize);
+  sched_setaffinity(0, sizeof before, &before);
+}
+
 // Lowers the limit to `managed` until `done()`, then puts it back; afterwards pages stay where they are until they are
 // touched. False when it does not come to that.
 template <class Done>
@@ -38,6 +70,7 @@ template <class Done>
   const Pages before = zone.managed();
   zone.set_managed(managed);
   const bool reached = wait_until([&] {
+    if (!moves_pages(a)) list_all_pages();
     a.reclaimer().wake_kswapd(zone.node());
     return done();
   });

@@ -78,12 +78,15 @@ Finding device_finding(const weir_capabilities& c) {
 Finding move_finding(const weir_capabilities& c) {
   Finding f = {Grade::kGood, "UFFDIO_MOVE", "works: a page was moved", {}, {}};
   if (c.uffd_move == 0) return f;
-  f.grade = Grade::kLacks;
   f.value = c.uffd_move == EOPNOTSUPP ? "the kernel has none (Linux 6.8)" : refused(c.uffd_move);
+  if (c.lift == 0) {
+    f.grade = Grade::kNote;
+    f.meaning = "pages are lifted instead (mremap), but none while the program has registered buffers with io_uring";
+    return f;
+  }
+  f.grade = Grade::kLacks;
   f.decides = true;
   f.meaning = "pages cannot be taken away safely while a device may write to them, so they stay";
-  if (c.uffd_write_protect == 0 && sees_faults(c))
-    f.remedy = "weir run --set swap_without_move=1 ... (only for programs that do not read with O_DIRECT)";
   return f;
 }
 
@@ -107,10 +110,10 @@ Finding thread_id_finding(const weir_capabilities& c) {
 }
 
 Finding descriptors_finding(const weir_capabilities& c, const Rights& rights) {
-  Finding f = {Grade::kGood, "pidfd_getfd(2)", "works, from a thread", {}, {}};
+  Finding f = {Grade::kGood, "descriptors", "can be handed to forked children", {}, {}};
   if (c.thread_descriptors == 0) return f;
   f.grade = Grade::kLacks;
-  f.value = c.thread_descriptors == EINVAL ? "not from a thread (Linux 6.9)" : refused(c.thread_descriptors);
+  f.value = refused(c.thread_descriptors);
   f.meaning = "a swap file could not be handed to forked children: pages go to compressed memory only";
   if (c.thread_descriptors == EPERM && rights.filtered) f.remedy = kFilterRemedy;
   return f;
