@@ -26,8 +26,13 @@ struct ServiceStack {
 
 // Closes every descriptor in the calling thread's table but those `nr_kept`, in rising order.
 void close_all_descriptors_but(const int* kept, unsigned nr_kept);
-// Copies a descriptor out of the table of another thread of this process (Linux 6.9); negative: -errno.
+// Copies a descriptor out of the table of another thread of this process; negative: -errno. Before Linux 6.9 by
+// reopen_descriptor.
 [[nodiscard]] int copy_descriptor(uint32_t thread, int fd);
+// Opens what such a descriptor refers to once more, in the same way (through /proc): a file, with a name or without, a
+// device, a folder, an end of a pipe; not a socket, nor a userfaultfd. Negative: -errno, as -EACCES where the process
+// has given up its right to it.
+[[nodiscard]] int reopen_descriptor(uint32_t thread, int fd);
 
 // Copies a descriptor of the program, as another thread with a table of its own sees it: for messages.
 [[nodiscard]] int copy_descriptor_of_program(int fd);

@@ -20,10 +20,6 @@ int main(int argc, char** argv) {
   uint64_t random = (uint64_t)getpid();
   int ready[2];
   contract_begin(55);
-  if (getenv("LIMIT_NO_FILE") != NULL) {
-    printf("skipped: there is no swap file before Linux 6.9\n");
-    return kSkip;
-  }
   if (argc == 2 && strcmp(argv[1], "victim") == 0) {
     make_twice_the_limit(&data);
     /* Nobody may be there to read it. */

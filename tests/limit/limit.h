@@ -47,18 +47,10 @@ __attribute__((unused)) static const char* lost_signal_name(void) {
   return lost_signal() == SIGBUS ? "SIGBUS" : "SIGSEGV";
 }
 
-/* A page of a block whose number has all of these bits is noise: every other one, and none where there is no file for
- * what does not compress. */
-static size_t noise_bits = 1;
-
-__attribute__((constructor)) static void choose_noise(void) {
-  if (getenv("LIMIT_NO_FILE") != NULL) noise_bits = SIZE_MAX;
-}
-
-/* Of a word in a block: what is not noise compresses to a tenth. */
+/* Of a word in a block: every other page is noise, the others compress to a tenth. */
 static inline uint64_t word_of(uint32_t block, uint32_t generation, size_t index) {
   uint64_t x = ((uint64_t)block << 40) ^ ((uint64_t)generation << 28) ^ (index / kWordsPerPage);
-  if ((index / kWordsPerPage & noise_bits) != noise_bits) return x * 3 + (index & 15);
+  if (index / kWordsPerPage % 2 == 0) return x * 3 + (index & 15);
   x = (x ^ index << 50 ^ index * 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
   x = (x ^ x >> 27) * 0x94d049bb133111ebu;
   return x ^ x >> 31;

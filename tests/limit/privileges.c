@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 
 #include "limit.h"
 
@@ -14,18 +15,26 @@ static struct Dataset data;
 /* Where children cannot be given a descriptor, they get everything in memory, and may not swap it. */
 static int children_swap = 1;
 
+/* Before Linux 6.9 a child is handed what can be opened once more: nothing by who cannot see /proc, or may not. */
+static int descriptors_can_be_copied(void) {
+  struct utsname kernel;
+  int major = 0, minor = 0;
+  CHECK(uname(&kernel) == 0 && sscanf(kernel.release, "%d.%d", &major, &minor) == 2);
+  return major > 6 || (major == 6 && minor >= 9);
+}
+
 static void enter_empty_root(void) {
   char name[] = "/tmp/weir-limit-root-XXXXXX";
   CHECK(mkdtemp(name) != NULL);
   CHECK(chroot(name) == 0 && chdir("/") == 0);
   /* Gone when nobody stands in it; from inside it cannot be named. */
+  if (!descriptors_can_be_copied()) children_swap = 0;
 }
 
 static void become_nobody(void) {
   CHECK(setgroups(0, NULL) == 0 && setgid(kNobody) == 0 && setuid(kNobody) == 0);
   CHECK(setuid(0) != 0);
-  /* Before Linux 6.9 a child is handed no descriptor, and nobody may open a userfaultfd. */
-  if (getenv("LIMIT_NO_FILE") != NULL) children_swap = 0;
+  if (!descriptors_can_be_copied()) children_swap = 0;
 }
 
 static void forbid_descriptors(int hard) {
