@@ -23,6 +23,7 @@
 // and a copy of it in `content`, until it is stored or back home.
 #include <errno.h>
 
+#include <atomic>
 #include <bit>
 #include <cstring>
 
@@ -48,6 +49,28 @@ unsigned runs_in(uint64_t mask) {
   return pages_in(mask & ~(mask << 1));
 }
 
+// Lifted pages are given back by address, and the addresses are replaced and emptied all the time: whatever the kernel
+// mapped there for somebody else in between would be lost. So they lie where the kernel maps nothing by itself, in the
+// TiB above the compressed pools (node.cc). Null: something lies at all the places that were tried.
+char* map_away_from_others(size_t bytes) {
+#ifdef __SANITIZE_THREAD__
+  // The thread sanitizer has taken the other place; this one is above all programs.
+  constexpr uintptr_t kBegin = uintptr_t{0x5660} << 32, kSpan = uintptr_t{1} << 36;
+#else
+  constexpr uintptr_t kBegin = uintptr_t{0x5400} << 32, kSpan = uintptr_t{1} << 40;
+#endif
+  constexpr uintptr_t kAlign = uintptr_t{2} << 20;
+  constexpr unsigned kTries = 64;
+  static constinit std::atomic<uint64_t> tried{0};
+  for (unsigned i = 0; i < kTries; ++i) {
+    // Fibonacci hashing; 2^64 divided by the golden ratio.
+    const uint64_t number = (os::process_random() + tried.fetch_add(1)) * 0x9e37'79b9'7f4a'7c15u;
+    auto* const place = reinterpret_cast<char*>(kBegin + align_down(number >> 24, kAlign) % kSpan);
+    if (os::vm_map_new(place, bytes)) return place;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 bool Lift::prepare() {
@@ -59,7 +82,7 @@ bool Lift::prepare() {
     before = content + kCopies;
   }
   if (memory != nullptr || content == nullptr) return memory != nullptr;
-  char* const addresses = static_cast<char*>(os::vm_map(kBytes));
+  char* const addresses = map_away_from_others(kBytes);
   if (addresses == nullptr) return false;
   os::vm_huge_pages(addresses, kBytes, false);
   memory = addresses + kClusterBytes;
@@ -112,8 +135,13 @@ bool NodeReclaim::lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, 
   // Pages that may be the kernel's own swap would have to go back one by one.
   if (os::vm_system_swaps() && (counted & ~(os::vm_resident_mask(home, run.end - run.first) << run.first)) != 0)
     return false;
-  // Lifting would unlock. Refused: the program divided the mapping (mprotect), or there are too many mappings.
-  if (os::vm_is_locked(home, bytes) || !os::vm_lift(home, lifted, bytes)) return false;
+  // Lifting would unlock.
+  if (os::vm_is_locked(home, bytes)) return false;
+  if (!os::vm_lift(home, lifted, bytes)) {
+    // The program divided the mapping (mprotect), or there are too many mappings. The one at `lifted` may be gone.
+    renew_lifted(lifted, bytes);
+    return false;
+  }
   uint64_t here = look(), unclear = counted & ~here;
   if (unclear != 0 && !os::vm_system_swaps()) {
     // Swap that was taken off after the look has brought back what it held.
@@ -131,6 +159,7 @@ bool NodeReclaim::lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, 
     return false;
   }
   if (unclear != 0) put_back(lift.count, c, unclear, lift);
+  lift.starts[lift.count] |= uint64_t{1} << run.first;
   seen |= here;
   elsewhere |= unclear;
   return true;
@@ -151,6 +180,7 @@ uint64_t NodeReclaim::lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t&
 uint64_t NodeReclaim::lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift) {
   const uint64_t resident = zone_->resident_mask(c);
   uint64_t lifted = 0, seen = 0, elsewhere = 0;
+  lift.starts[lift.count] = 0;
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
     if (runs_in(idle & resident & run_mask(run)) > (shards_->move ? 1 : 0))
       lifted |= lift_pieces(c, run, lift, seen, elsewhere);

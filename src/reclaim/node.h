@@ -55,6 +55,7 @@ struct Lift {
     char* before;
   };
   Cluster clusters[kClusters];
+  uint64_t starts[kClusters] = {};  // of each: where the runs begin that were lifted by one call, each a mapping
   unsigned count = 0;
   unsigned pages = 0;
   unsigned refused = 0;     // of these, pages that are pinned or shared
@@ -342,6 +343,7 @@ class NodeReclaim {
   uint64_t keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t& standby);
   void keep_content(unsigned n, uint64_t pages, Lift& lift);
   uint64_t dropped_early(unsigned n, const Lift& lift, Lift::Copies copies, uint64_t held);
+  static void renew_lifted(char* lifted, size_t bytes);
   void put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift);
   void fill_home(ClusterId c, uint64_t pages, uint64_t seen, char* content);
   uint64_t stage(ClusterId c, uint64_t pages, uint64_t seen, char* content);

@@ -31,17 +31,25 @@ bool is_zero(const char* page) {
 
 }  // namespace
 
+// Makes empty addresses for lifted pages fit to merge with their neighbours, or map anew.
+void NodeReclaim::renew_lifted(char* lifted, size_t bytes) {
+  // Refused for want of memory or mappings, of which there were enough a moment ago.
+  while (!os::vm_renew(lifted, bytes)) os::sleep_ms(1);
+}
+
 // Moves lifted pages back to their addresses, whatever refers to them, and has touches there reported again.
 void NodeReclaim::put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift) {
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end)) {
+    // One mapping at a time: over a border the kernel refuses, when it has unmapped what is at home.
+    const uint64_t inner = lift.starts[n] & run_mask(run) & ~(uint64_t{1} << run.first);
+    if (inner != 0) run.end = static_cast<unsigned>(std::countr_zero(inner));
     char* const home = zone_->address(c * kClusterPages + run.first);
     char* const lifted = lift.address(n, run.first);
     const size_t bytes = (run.end - run.first) * kPageSize;
-    // Refused for want of memory or mappings, of which there was one a moment ago. What is at stake is content, so it
-    // waits.
-    while (os::vm_move(lifted, home, bytes) != os::VmMove::kMoved) os::sleep_ms(1);
+    // Refused for want of memory or mappings, as above. What is at stake is content, so it waits.
+    while (!os::vm_lift(lifted, home, bytes)) os::sleep_ms(1);
     while (os::uffd_register(uffd_of(c), home, bytes, shards_->write_protect) < 0) os::sleep_ms(1);
-    while (!os::vm_renew(lifted, bytes)) os::sleep_ms(1);
+    renew_lifted(lifted, bytes);
   }
 }
 

@@ -373,6 +373,54 @@ TEST_P(LiftTest, WhatADeviceWritesBeforeItLetsGoIsNotLost) {
   close(file);
 }
 
+// What is mapped meanwhile, by the program or by weir, lies at none of the addresses that pages are lifted to.
+TEST_P(LiftTest, OtherMappingsKeepTheirContent) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  // What a pipe refers to goes back to where it was, and so does what lies between active pages without a hole.
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  for (size_t n = 1; n < 8 * 4 * kStride; n += 4 * kStride) {
+    const iovec vector = {page(1, n), kPageSize};
+    ASSERT_EQ(vmsplice(ends[1], &vector, 1, 0), static_cast<ssize_t>(kPageSize));
+  }
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> lost{0};
+  std::thread mapper([&] {
+    constexpr unsigned kHeld = 16;
+    char* held[kHeld] = {};
+    const auto map_pages = [](unsigned i) { return (i % 4 + 1) * kPageSize; };
+    for (unsigned i = 0; !stop; i = (i + 1) % kHeld) {
+      if (held[i] != nullptr && (held[i][0] != 77 || munmap(held[i], map_pages(i)) != 0)) ++lost;
+      void* const p = mmap(nullptr, map_pages(i), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      held[i] = p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+      if (held[i] != nullptr) held[i][0] = 77;
+    }
+    for (unsigned i = 0; i < kHeld; ++i)
+      if (held[i] != nullptr) munmap(held[i], map_pages(i));
+  });
+  const auto touch = [&](uint64_t seed) {
+    for (Random random(seed); !stop;) {
+      const size_t at = random.below(kBlocks * kPagesPerBlock);
+      if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++lost;
+    }
+  };
+  const uint64_t before = a_.reclaimer().stats().pglift;
+  std::thread first(touch, 1), second(touch, 2);
+  a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
+  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > before + 40 * kBlocks * kPagesPerBlock; }));
+  stop = true;
+  mapper.join();
+  first.join();
+  second.join();
+  a_.zone().set_managed(pages_of(kLimit));
+  EXPECT_EQ(lost, 0u);
+  close(ends[0]);
+  close(ends[1]);
+  settle(a_);
+  expect_all();
+}
+
 // Two threads touch what they like, as reclaim goes on.
 TEST_P(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
   start();
