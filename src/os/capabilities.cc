@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "os/file.h"
+#include "os/pins.h"
 #include "os/service_thread.h"
 #include "os/swap_ring.h"
 #include "os/syscall.h"
@@ -95,8 +96,8 @@ int try_thread_descriptors() {
 }
 
 int try_lift() {
-  const int proc = open_directory("/proc"), status = vm_open_status(proc);
-  const int problem = vm_why_not_lift(status);
+  const int proc = open_directory("/proc"), status = open_pin_status(proc);
+  const int problem = why_not_lift(status);
   if (status >= 0) close_descriptor(status);
   if (proc >= 0) close_descriptor(proc);
   return from_result(problem);

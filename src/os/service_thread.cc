@@ -10,7 +10,9 @@
 #include <time.h>
 
 #include <cstring>
+#include <string_view>
 
+#include "base/print.h"
 #include "base/units.h"
 #include "os/file.h"
 #include "os/syscall.h"
@@ -168,42 +170,25 @@ void close_all_descriptors_but(const int* kept, unsigned nr_kept) {
 
 namespace {
 
-// "/proc/self/task/THREAD/WHAT/FD"
-struct DescriptorPath {
-  char text[64];
-  DescriptorPath(uint32_t thread, const char* what, int fd) {
-    char* at = append(text, "/proc/self/task/");
-    at = append(at, thread);
-    at = append(append(append(at, "/"), what), "/");
-    *append(at, static_cast<uint32_t>(fd)) = '\0';
-  }
-
- private:
-  static char* append(char* at, const char* more) {
-    while (*more != '\0') *at++ = *more++;
-    return at;
-  }
-  static char* append(char* at, uint32_t number) {
-    char digits[10];
-    unsigned n = 0;
-    do digits[n++] = static_cast<char>('0' + number % 10);
-    while ((number /= 10) != 0);
-    while (n != 0) *at++ = digits[--n];
-    return at;
-  }
-};
+// Makes "/proc/self/task/THREAD/WHAT/FD".
+const char* descriptor_path(Line& line, uint32_t thread, std::string_view what, int fd) {
+  line.text("/proc/self/task/").dec(thread).text("/").text(what).text("/").dec(static_cast<uint64_t>(fd));
+  return line.text({"", 1}).view().data();
+}
 
 // How a descriptor was opened ("flags:" and an octal number in its fdinfo); negative: -errno.
 long flags_of_descriptor(uint32_t thread, int fd) {
+  // Its first lines; what follows for some kinds of files is not of interest.
   char text[512];
-  const DescriptorPath path(thread, "fdinfo", fd);
-  const ssize_t size = read_small_file(path.text, text, sizeof(text) - 1);
+  Line path;
+  const ssize_t size = read_small_file(descriptor_path(path, thread, "fdinfo", fd), text, sizeof(text) - 1);
   if (size < 0) return size;
   text[size] = '\0';
-  const char* at = strstr(text, "flags:");
+  constexpr std::string_view kKey = "flags:";
+  const char* at = strstr(text, kKey.data());
   if (at == nullptr) return -EINVAL;
   long flags = 0;
-  for (at += strlen("flags:"); *at == ' ' || *at == '\t'; ++at) {
+  for (at += kKey.size(); *at == ' ' || *at == '\t'; ++at) {
   }
   for (; *at >= '0' && *at <= '7'; ++at) flags = flags * 8 + (*at - '0');
   return flags;
@@ -215,9 +200,10 @@ int reopen_descriptor(uint32_t thread, int fd) {
   const long flags = flags_of_descriptor(thread, fd);
   if (flags == -ENOENT) return -EBADF;
   if (flags < 0) return static_cast<int>(flags);
-  const DescriptorPath path(thread, "fd", fd);
   constexpr long kKept = O_ACCMODE | O_DIRECT | O_NONBLOCK;
-  return static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg(path.text), (flags & kKept) | O_CLOEXEC, 0));
+  Line path;
+  const char* const name = descriptor_path(path, thread, "fd", fd);
+  return static_cast<int>(syscall6(SYS_openat, AT_FDCWD, as_arg(name), (flags & kKept) | O_CLOEXEC, 0));
 }
 
 int copy_descriptor(uint32_t thread, int fd) {

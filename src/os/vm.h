@@ -67,17 +67,6 @@ void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
 // device for instance, or shared, where it was written, and where the kernel has it in hand at the moment
 // (MADV_PAGEOUT).
 void vm_drop_marked(void* address, size_t bytes);
-// A file that tells of pages that are pinned for long; `proc`: an open /proc. A child of a fork needs its own.
-// Negative: -errno.
-[[nodiscard]] int vm_open_status(int proc);
-// Whether some of the process's pages are: registered buffers of io_uring, or those of some devices (VmPin). True, too,
-// where it cannot be told.
-[[nodiscard]] bool vm_has_registered_pages(int status);
-// 0 where the process can lift pages, see what refers to them, and give them back only where nothing does (vm_lift,
-// vm_gather, vm_drop_marked); or -errno: -EOPNOTSUPP before Linux 5.18, which lost such pages. `status` as above.
-[[nodiscard]] int vm_why_not_lift(int status);
-// Whether this page that is there is memory of this process alone, and not the one page of zeros (pagemap).
-[[nodiscard]] bool vm_is_own_page(int proc, const void* page);
 // Whether some of the range is locked in memory (mlock).
 [[nodiscard]] bool vm_is_locked(void* address, size_t bytes);
 // Locks what is in memory and what will be; brings nothing in.

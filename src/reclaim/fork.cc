@@ -64,11 +64,11 @@ bool Reclaimer::hand_over() {
     copy(files_.files[i].fd(), inherited_.files[i]);
     copy(held_.lifelines[i], inherited_.lifelines[i]);
   }
+  copy(held_.directory, inherited_.directory);
+  copy(held_.pool, inherited_.pool);
   // The child can do without these, if the program may still make what it needs, and pages can be moved.
   ok = (copied(held_.device, inherited_.device) || may_open_userfaultfd()) && ok;
   ok = (copied(held_.proc, inherited_.proc) || shards_.move) && ok;
-  copy(held_.directory, inherited_.directory);
-  copy(held_.pool, inherited_.pool);
   // A file that holds nothing is nothing to the child.
   SwapFile* file = files_.writer();
   freezes_ = file != nullptr && file->stats().slots.used != 0;

@@ -27,6 +27,7 @@
 #include <bit>
 #include <cstring>
 
+#include "os/pins.h"
 #include "os/proc.h"
 #include "os/uffd.h"
 #include "os/vm.h"
@@ -195,8 +196,9 @@ uint64_t NodeReclaim::lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t 
   return lifted;
 }
 
-// Copies what was lifted, and has the kernel give the memory back of what nothing else refers to; of nothing when
-// something may refer to a page that does not show (see above). False: nothing was copied, or marked, either.
+// Copies what was lifted, and has the kernel give the memory back of what nothing else refers to. False: it could not
+// be copied, or may be pinned in the way that does not show (see above); nothing was marked. Where that turns out
+// later, nothing is given back.
 bool NodeReclaim::copy_and_drop(Lift& lift) {
   os::VmRange ranges[Lift::kClusters * kClusterPages / 2] = {};
   unsigned nr = 0;
@@ -207,7 +209,7 @@ bool NodeReclaim::copy_and_drop(Lift& lift) {
   }
   // By one call, and not by reading them here: each page would be a fault of the processor's in a virtual machine.
   const auto copy_to = [&](char* to) { return os::vm_gather(to, ranges, nr) == lift.pages * kPageSize; };
-  const auto may_be_pinned = [this] { return os::vm_has_registered_pages(shards_->status); };
+  const auto may_be_pinned = [this] { return os::has_registered_pages(shards_->status); };
   const size_t bytes = lift.count * kClusterBytes;
   if (!copy_to(lift.before) || may_be_pinned()) return false;
   const bool marked = os::vm_mark_droppable(lift.memory, bytes), copied = copy_to(lift.content);

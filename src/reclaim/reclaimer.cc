@@ -9,6 +9,7 @@
 #include "os/cgroup.h"
 #include "os/env.h"
 #include "os/file.h"
+#include "os/pins.h"
 #include "os/proc.h"
 #include "os/uffd.h"
 #include "os/vm.h"
@@ -171,7 +172,7 @@ int Reclaimer::open_shards() {
     shards_.move = features.move && options_->uffd_move;
     shards_.write_protect = features.write_protect;
     shards_.poison = features.poison;
-    const int problem = shards_.move ? 0 : os::vm_why_not_lift(shards_.status);
+    const int problem = shards_.move ? 0 : os::why_not_lift(shards_.status);
     if (problem != 0) {
       os::close_descriptor(fd);
       return problem;
@@ -183,8 +184,10 @@ int Reclaimer::open_shards() {
 
 void Reclaimer::open_swap_file() {
   if (!wants_file()) return;
-  // A child of a fork will need the file. What a thread cannot copy out of its own table, no other can.
-  const int copy = held_.proc < 0 ? held_.proc : os::copy_descriptor(os::thread_id(), held_.proc);
+  // A child of a fork will need the file. What a thread cannot copy out of its own table, no other can. (Before
+  // Linux 6.9 a userfaultfd cannot be.)
+  int copy = os::copy_descriptor(os::thread_id(), shards_.fds[0]);
+  if (copy < 0 && held_.proc >= 0) copy = os::copy_descriptor(os::thread_id(), held_.proc);
   if (copy < 0) {
     swap_problem_ = "a swap file needs descriptors that can be handed to children (Linux 6.9, or /proc)";
     return;
@@ -260,7 +263,7 @@ bool Reclaimer::set_up() {
   // (A child may have another root.)
   if (held_.proc < 0) held_.proc = os::open_directory("/proc");
   shards_.proc = held_.proc;
-  shards_.status = os::vm_open_status(held_.proc);
+  shards_.status = os::open_pin_status(held_.proc);
   refused_ = open_shards();
   if (refused_ != 0) return false;
   open_swap_file();

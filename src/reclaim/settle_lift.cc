@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstring>
 
+#include "os/pins.h"
 #include "os/proc.h"
 #include "os/uffd.h"
 #include "os/vm.h"
@@ -96,11 +97,13 @@ uint64_t NodeReclaim::keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t&
     const long error = move_lifted(n, c * kClusterPages + i, lift, shared);
     lift.refused += shared;
     if (error == -ENOENT) continue;
-    if (error == 0)
-      standby |= bit;
-    else
-      put_back(n, c, bit, lift);
     kept |= bit;
+    if (error == 0) {
+      standby |= bit;
+      continue;
+    }
+    if (!shared) keep_content(n, bit, lift);
+    put_back(n, c, bit, lift);
   }
   return kept;
 }
@@ -114,7 +117,7 @@ uint64_t NodeReclaim::dropped_early(unsigned n, const Lift& lift, Lift::Copies c
     char* const now = copy_of(copies.content, lift.clusters[n].seen, i);
     const char* const before = copy_of(copies.before, lift.clusters[n].seen, i);
     // A device may have written zeros, too: then it is a page of this process's own.
-    if (!is_zero(now) || is_zero(before) || os::vm_is_own_page(shards_->proc, lift.address(n, i))) continue;
+    if (!is_zero(now) || is_zero(before) || os::is_own_page(shards_->proc, lift.address(n, i))) continue;
     memcpy(now, before, kPageSize);
     dropped |= uint64_t{1} << i;
   }

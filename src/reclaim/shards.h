@@ -20,7 +20,7 @@ struct Shards {
   int fds[kMost] = {};
   // The kernel moves pages (UFFDIO_MOVE). Otherwise they are lifted (lift.cc), which needs the next two.
   bool move = true;
-  // /proc, and a file that tells of pinned pages (os::vm_has_registered_pages); or negative.
+  // /proc, and a file that tells of pinned pages (os::has_registered_pages); or negative.
   int proc = -1;
   int status = -1;
   // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.

@@ -36,12 +36,16 @@ __attribute__((unused)) static size_t memory_limit(void) {
   return limit != NULL ? strtoul(limit + 6, NULL, 10) * MIB : 0;
 }
 
+__attribute__((unused)) static int kernel_is_at_least(int major, int minor) {
+  struct utsname kernel;
+  int its_major = 0, its_minor = 0;
+  CHECK(uname(&kernel) == 0 && sscanf(kernel.release, "%d.%d", &its_major, &its_minor) == 2);
+  return its_major > major || (its_major == major && its_minor >= minor);
+}
+
 /* What a touch of a page raises that is lost, or was taken away: before Linux 6.6 pages cannot be poisoned. */
 __attribute__((unused)) static int lost_signal(void) {
-  struct utsname kernel;
-  int major = 0, minor = 0;
-  if (uname(&kernel) != 0 || sscanf(kernel.release, "%d.%d", &major, &minor) != 2) return SIGBUS;
-  return major * 100 + minor < 606 ? SIGSEGV : SIGBUS;
+  return kernel_is_at_least(6, 6) ? SIGBUS : SIGSEGV;
 }
 __attribute__((unused)) static const char* lost_signal_name(void) {
   return lost_signal() == SIGBUS ? "SIGBUS" : "SIGSEGV";

@@ -1,7 +1,10 @@
 /* means.c: where the means for a limit are missing the program runs all the same, and is told so once, by one line: no
- * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file. */
-// limit: cases=no_userfaultfd,no_threads,no_directory timeout=60 weir
+ * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file; no
+ * /proc, which matters where pages can only be lifted, or descriptors only be opened again. */
+// limit: cases=no_userfaultfd,no_threads,no_directory,no_proc,no_proc_lift timeout=60 weir
 #include <grp.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -26,7 +29,25 @@ static int user_may_have_userfaultfd(void) {
   return WEXITSTATUS(status);
 }
 
+static int may_hide_proc(void) {
+  return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+         mount("none", "/proc", "tmpfs", 0, NULL) == 0;
+}
+
+static void start_without_proc(int lift) {
+  char self[4096], conf[256];
+  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+  CHECK(length > 0);
+  self[length] = '\0';
+  snprintf(conf, sizeof conf, "limit=24M,swap=%s%s", getenv("LIMIT_SWAP"), lift ? ",uffd_move=0" : "");
+  CHECK(setenv("WEIR_CONF", conf, 1) == 0);
+  if (!may_hide_proc()) _exit(kSkip);
+  execl(self, self, lift ? "inside" : "inside_swapping", (char*)NULL);
+  _exit(1);
+}
+
 static void start_inside(void* name) {
+  if (strncmp(name, "no_proc", 7) == 0) start_without_proc(strcmp(name, "no_proc_lift") == 0);
   char conf[256];
   const char* swap = strcmp(name, "no_directory") == 0 ? "/nonexistent/directory" : getenv("LIMIT_SWAP");
   snprintf(conf, sizeof conf, "limit=24M,swap=%s", swap);
@@ -64,11 +85,28 @@ static void inside(void) {
   fprintf(stderr, "lived\n");
 }
 
+/* Nothing is missing: descriptors can be copied, and pages moved. */
+static void swapping(void) {
+  make_twice_the_limit(&data);
+  pid_t child = fork();
+  if (child == 0) {
+    check_data(&data);
+    _exit(0);
+  }
+  expect_success(child);
+  check_data(&data);
+  fprintf(stderr, "lived\n");
+}
+
 int main(int argc, char** argv) {
   contract_begin(55);
   CHECK(argc == 2);
   if (strcmp(argv[1], "inside") == 0) {
     inside();
+    return 0;
+  }
+  if (strcmp(argv[1], "inside_swapping") == 0) {
+    swapping();
     return 0;
   }
   int needs_root = strcmp(argv[1], "no_directory") != 0;
@@ -80,11 +118,21 @@ int main(int argc, char** argv) {
     printf("skipped: every user may have a userfaultfd here\n");
     return kSkip;
   }
+  int all_is_there = strcmp(argv[1], "no_proc") == 0;
+  if (all_is_there && !kernel_is_at_least(6, 9)) {
+    printf("skipped: before Linux 6.9 it takes /proc\n");
+    return kSkip;
+  }
   struct ChildResult result = run_child(start_inside, argv[1]);
   unsigned complaints = 0;
   for (char* at = result.text; (at = strstr(at, "weir: ")) != NULL; ++at) ++complaints, *at = '>';
   printf("status 0x%x, said: %s\n", (unsigned)result.status, result.text);
+  if (exited_with(result.status, kSkip)) {
+    printf("skipped: /proc cannot be hidden here\n");
+    return kSkip;
+  }
   CHECK(exited_with(result.status, 0) && strstr(result.text, "lived\n") != NULL);
-  CHECK(complaints == 1);
+  CHECK(complaints == (all_is_there ? 0 : 1));
+  if (strcmp(argv[1], "no_proc_lift") == 0) CHECK(strstr(result.text, "it takes /proc") != NULL);
   return 0;
 }

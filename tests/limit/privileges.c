@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/utsname.h>
 
 #include "limit.h"
 
@@ -17,10 +16,7 @@ static int children_swap = 1;
 
 /* Before Linux 6.9 a child is handed what can be opened once more: nothing by who cannot see /proc, or may not. */
 static int descriptors_can_be_copied(void) {
-  struct utsname kernel;
-  int major = 0, minor = 0;
-  CHECK(uname(&kernel) == 0 && sscanf(kernel.release, "%d.%d", &major, &minor) == 2);
-  return major > 6 || (major == 6 && minor >= 9);
+  return kernel_is_at_least(6, 9);
 }
 
 static void enter_empty_root(void) {

@@ -79,6 +79,28 @@ class LiftTest : public testing::TestWithParam<Kernel> {
       return a_.node().swapped_pages() + most_left >= all && a_.reclaimer().stats().pglift > before;
     });
   }
+  // Two threads touch what they like, until so many times as many pages as there are were lifted.
+  void touch_until_lifted(uint64_t times) {
+    std::atomic<bool> stop{false};
+    std::atomic<unsigned> wrong{0};
+    const auto touch = [&](uint64_t seed) {
+      for (Random random(seed); !stop;) {
+        const size_t at = random.below(kBlocks * kPagesPerBlock);
+        if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++wrong;
+      }
+    };
+    const uint64_t enough = a_.reclaimer().stats().pglift + times * kBlocks * kPagesPerBlock;
+    std::thread first(touch, 1), second(touch, 2);
+    // With what is compressed, a quarter of the data fits.
+    a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
+    EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > enough; }));
+    stop = true;
+    first.join();
+    second.join();
+    a_.zone().set_managed(pages_of(kLimit));
+    settle(a_);
+    EXPECT_EQ(wrong, 0u);
+  }
   char* page(unsigned i, size_t n) { return blocks_[i] + n * kPageSize; }
 
   Content kind_ = Content::kCompressible;
@@ -399,52 +421,19 @@ TEST_P(LiftTest, OtherMappingsKeepTheirContent) {
     for (unsigned i = 0; i < kHeld; ++i)
       if (held[i] != nullptr) munmap(held[i], map_pages(i));
   });
-  const auto touch = [&](uint64_t seed) {
-    for (Random random(seed); !stop;) {
-      const size_t at = random.below(kBlocks * kPagesPerBlock);
-      if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++lost;
-    }
-  };
-  const uint64_t before = a_.reclaimer().stats().pglift;
-  std::thread first(touch, 1), second(touch, 2);
-  a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
-  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > before + 40 * kBlocks * kPagesPerBlock; }));
+  touch_until_lifted(40);
   stop = true;
   mapper.join();
-  first.join();
-  second.join();
-  a_.zone().set_managed(pages_of(kLimit));
   EXPECT_EQ(lost, 0u);
   close(ends[0]);
   close(ends[1]);
-  settle(a_);
   expect_all();
 }
 
-// Two threads touch what they like, as reclaim goes on.
 TEST_P(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
   start();
   if (testing::Test::IsSkipped()) return;
-  std::atomic<bool> stop{false};
-  std::atomic<unsigned> wrong{0};
-  const auto touch = [&](uint64_t seed) {
-    Random random(seed);
-    while (!stop) {
-      const size_t at = random.below(kBlocks * kPagesPerBlock);
-      if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++wrong;
-    }
-  };
-  const uint64_t before = a_.reclaimer().stats().pglift;
-  std::thread first(touch, 1), second(touch, 2);
-  // With what is compressed, a quarter of the data fits.
-  a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
-  EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > before + 20 * kBlocks * kPagesPerBlock; }));
-  stop = true;
-  first.join();
-  second.join();
-  a_.zone().set_managed(pages_of(kLimit));
-  EXPECT_EQ(wrong, 0u);
-  settle(a_);
+  touch_until_lifted(20);
   expect_all();
 }
 

@@ -1,0 +1,22 @@
+// Purpose: whether anything but the process's own addresses refers to its pages: what lifting them (reclaim/lift.cc)
+//          has to know, and whether it can be known here.
+// Thread safety: any thread. Invariants: errno is never touched; no descriptor outlives the call but that of
+//                open_pin_status.
+#pragma once
+
+namespace weir::os {
+
+// Opens a file that tells of pages that are pinned for long; `proc`: an open /proc. A child of a fork needs its own.
+// Negative: -errno.
+[[nodiscard]] int open_pin_status(int proc);
+// Whether some of the process's pages are: registered buffers of io_uring, or those of some devices (VmPin). True, too,
+// where it cannot be told.
+[[nodiscard]] bool has_registered_pages(int status);
+// 0 where the process can lift pages, see what refers to them, and give them back only where nothing does (vm_lift,
+// vm_gather, vm_drop_marked); or -errno: -EOPNOTSUPP before Linux 5.18, which lost such pages. `status` as above.
+[[nodiscard]] int why_not_lift(int status);
+// Whether this page that is there is memory of this process alone, and not the one page of zeros (pagemap). False, too,
+// where it cannot be told.
+[[nodiscard]] bool is_own_page(int proc, const void* page);
+
+}  // namespace weir::os

@@ -1,0 +1,114 @@
+// pins_test.cc: which pages the kernel gives back, and what refers to those that it does not.
+#include "os/pins.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <vector>
+
+#include "os/file.h"
+#include "os/proc.h"
+#include "os/vm.h"
+#include "support/pattern.h"
+
+namespace weir::os {
+namespace {
+
+constexpr size_t kBytes = 16 * kPageSize;
+
+// What the kernel has not put on its lists yet is not dropped at the first attempt.
+bool drop_until(char* p, uint64_t resident) {
+  constexpr int kTries = 1000;
+  for (int i = 0; i < kTries; ++i) {
+    vm_drop_marked(p, kBytes);
+    if (vm_resident_mask(p, kBytes / kPageSize) == resident) return true;
+    sleep_ms(1);
+  }
+  return false;
+}
+
+class Dropped : public testing::Test {
+ protected:
+  Dropped() { errno = kErrno; }
+  ~Dropped() override { EXPECT_EQ(errno, kErrno) << "errno was touched"; }
+  static constexpr int kErrno = 4711;
+  void SetUp() override {
+    proc_ = open_directory("/proc");
+    status_ = open_pin_status(proc_);
+    if (why_not_lift(status_) == -EOPNOTSUPP) GTEST_SKIP() << "the kernel drops what is referred to";
+    ASSERT_EQ(why_not_lift(status_), 0);
+    p_ = static_cast<char*>(vm_map(kBytes));
+    vm_huge_pages(p_, kBytes, false);
+    write_pattern(p_, kBytes, 7);
+  }
+  void TearDown() override {
+    if (p_ != nullptr) vm_unmap(p_, kBytes);
+    if (status_ >= 0) close_descriptor(status_);
+    if (proc_ >= 0) close_descriptor(proc_);
+  }
+  int proc_ = -1, status_ = -1;
+  char* p_ = nullptr;
+};
+
+TEST_F(Dropped, IsWhatNothingRefersTo) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const iovec second = {p_ + kPageSize, kPageSize};
+  ASSERT_EQ(vmsplice(ends[1], &second, 1, 0), static_cast<ssize_t>(kPageSize));
+  ASSERT_TRUE(vm_mark_droppable(p_, kBytes));
+  EXPECT_TRUE(drop_until(p_, 2));
+  // From now on it is kept for itself.
+  ASSERT_TRUE(vm_unshare(p_ + kPageSize, kPageSize));
+  std::vector<char> spliced(kPageSize);
+  ASSERT_EQ(read(ends[0], spliced.data(), kPageSize), static_cast<ssize_t>(kPageSize));
+  EXPECT_EQ(memcmp(p_ + kPageSize, spliced.data(), kPageSize), 0);
+  for (int i = 0; i < 10; ++i) vm_drop_marked(p_, kBytes);
+  EXPECT_EQ(vm_resident_mask(p_, kBytes / kPageSize), 2u);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(Dropped, IsNotWhatWasWrittenSinceItWasMarked) {
+  ASSERT_TRUE(vm_mark_droppable(p_, kBytes));
+  p_[3 * kPageSize] = 77;
+  EXPECT_TRUE(drop_until(p_, 8));
+  EXPECT_EQ(p_[3 * kPageSize], 77);
+}
+
+TEST_F(Dropped, LeavesNoPageOfOnesOwn) {
+  EXPECT_TRUE(is_own_page(proc_, p_));
+  ASSERT_TRUE(vm_purge(p_, kPageSize));
+  char copy = 1;
+  const VmRange range = {p_, 1};
+  ASSERT_EQ(vm_gather(&copy, &range, 1), 1u);
+  EXPECT_EQ(copy, 0);
+  EXPECT_EQ(vm_resident_mask(p_, 1), 1u) << "the page of zeros is there, for the kernel";
+  EXPECT_FALSE(is_own_page(proc_, p_));
+  p_[0] = 0;
+  EXPECT_TRUE(is_own_page(proc_, p_));
+}
+
+TEST_F(Dropped, RegisteredPagesAreSeen) {
+  EXPECT_FALSE(has_registered_pages(status_));
+  EXPECT_TRUE(has_registered_pages(-1)) << "when it cannot be told";
+  io_uring_params parameters = {};
+  const auto ring = static_cast<int>(syscall(SYS_io_uring_setup, 2, &parameters));
+  const iovec all = {p_, kBytes};
+  if (ring < 0 || syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &all, 1) != 0) {
+    errno = kErrno;
+    GTEST_SKIP() << "no io_uring";
+  }
+  EXPECT_TRUE(has_registered_pages(status_));
+  ASSERT_EQ(syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, nullptr, 0), 0);
+  EXPECT_FALSE(has_registered_pages(status_));
+  close(ring);
+}
+
+}  // namespace
+}  // namespace weir::os
