@@ -55,8 +55,9 @@ unsigned runs_in(uint64_t mask) {
 // TiB above the compressed pools (node.cc). Null: something lies at all the places that were tried.
 char* map_away_from_others(size_t bytes) {
 #ifdef __SANITIZE_THREAD__
-  // The thread sanitizer has taken the other place; this one is above all programs.
-  constexpr uintptr_t kBegin = uintptr_t{0x5660} << 32, kSpan = uintptr_t{1} << 36;
+  // The thread sanitizer has taken the other place. What it leaves above programs, arenas take; below lie programs only
+  // that have a fixed place, and those are in the first GiB.
+  constexpr uintptr_t kBegin = uintptr_t{1} << 36, kSpan = uintptr_t{1} << 38;
 #else
   constexpr uintptr_t kBegin = uintptr_t{0x5400} << 32, kSpan = uintptr_t{1} << 40;
 #endif
