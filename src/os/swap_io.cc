@@ -119,8 +119,12 @@ void SwapIo::erase_named(uint64_t used_bytes) {
     return;
   syscall6(SYS_ftruncate, fd(), static_cast<long>(from));
   // As large as before, but no larger than the limit on file sizes, which would be a signal.
-  if (original_bytes_ > from && may_write_up_to(original_bytes_ - kHeaderBytes))
-    syscall6(SYS_ftruncate, fd(), static_cast<long>(original_bytes_));
+  if (original_bytes_ <= from || !may_write_up_to(original_bytes_ - kHeaderBytes)) return;
+  syscall6(SYS_ftruncate, fd(), static_cast<long>(original_bytes_));
+  // File systems that cannot write zeros over a range (tmpfs) have given the space away.
+  if (preallocated_)
+    syscall6(SYS_fallocate, fd(), FALLOC_FL_KEEP_SIZE, static_cast<long>(from),
+             static_cast<long>(original_bytes_ - from));
 }
 
 void SwapIo::erase(uint64_t used_bytes) {

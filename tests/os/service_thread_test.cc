@@ -151,7 +151,7 @@ TEST(ServiceThread, ATableOfItsOwnIsOutOfReach) {
 }
 
 TEST(ServiceThread, ClosesAllButSome) {
-  const int kept = far_descriptor(1), gone = far_descriptor(1), behind = fcntl(1, F_DUPFD_CLOEXEC, 5000);
+  const int kept = far_descriptor(1), gone = far_descriptor(1), behind = fcntl(1, F_DUPFD_CLOEXEC, 1000);
   Service service(FileTable::kOwn);
   service.call(close_all_but, kept);
   EXPECT_TRUE(service.call(is_open, kept));

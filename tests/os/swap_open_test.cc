@@ -108,7 +108,12 @@ TEST_F(SwapOpenTest, AFileOfZerosKeepsItsSizeAndLosesItsContent) {
   EXPECT_TRUE(is_zero(content.data(), content.size()));
 }
 
-TEST_F(SwapOpenTest, AllocatedSpaceStaysAllocated) {
+class PreallocatedTest : public SwapIoTest {
+ protected:
+  void expect_space_stays();
+};
+
+void PreallocatedTest::expect_space_stays() {
   const std::string path = folder_.write("swap", "");
   const int fd = ::open(path.c_str(), O_RDWR);
   if (fallocate(fd, 0, 0, 3 * kMiB) != 0) GTEST_SKIP() << "no fallocate here";
@@ -123,6 +128,15 @@ TEST_F(SwapOpenTest, AllocatedSpaceStaysAllocated) {
   std::ifstream file(path, std::ios::binary);
   const std::string content((std::istreambuf_iterator<char>(file)), {});
   EXPECT_TRUE(is_zero(content.data(), content.size()));
+}
+
+TEST_F(PreallocatedTest, SpaceStaysAllocated) {
+  expect_space_stays();
+}
+
+TEST_F(PreallocatedTest, SpaceStaysAllocatedWhereZerosCannotBeWritten) {
+  if (!folder_.mount("none", "tmpfs", "size=16M")) GTEST_SKIP() << "cannot mount";
+  expect_space_stays();
 }
 
 TEST_F(SwapOpenTest, FilesWithContentAreNotTouched) {

@@ -1,6 +1,5 @@
 // Purpose: places to swap to, for tests: a folder of one's own, small file systems, block devices. Whatever needs
-// rights
-//          that the test has not got is null, and the test says that it was skipped.
+//          rights that the test has not got is null, and the test says that it was skipped.
 // Thread safety: one thread. Invariants: mounts are made in a mount namespace of the test's own and loop devices free
 //                themselves, so nothing stays behind, however the test ends.
 #pragma once
