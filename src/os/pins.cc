@@ -81,4 +81,16 @@ bool is_own_page(int proc, const void* page) {
   return size == sizeof(entry) && (entry >> kExclusiveBit & 1) != 0;
 }
 
+Dirty make_dirty_if_there(int proc, void* page) {
+  const long memory = syscall6(SYS_openat, proc, as_arg("self/mem"), O_RDWR | O_CLOEXEC);
+  if (memory < 0) return Dirty::kUnknown;
+  // This way the kernel does not wait for whoever handles faults: it fails (access_remote_vm, mm/memory.c).
+  char byte = 0;
+  const long at = as_arg(page);
+  const bool there = syscall6(SYS_pread64, memory, as_arg(&byte), 1, at) == 1 &&
+                     syscall6(SYS_pwrite64, memory, as_arg(&byte), 1, at) == 1;
+  syscall6(SYS_close, memory);
+  return there ? Dirty::kMade : Dirty::kGone;
+}
+
 }  // namespace weir::os

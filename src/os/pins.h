@@ -4,6 +4,8 @@
 //                open_pin_status.
 #pragma once
 
+#include <cstdint>
+
 namespace weir::os {
 
 // Opens a file that tells of pages that are pinned for long; `proc`: an open /proc. A child of a fork needs its own.
@@ -18,5 +20,11 @@ namespace weir::os {
 // Whether this page that is there is memory of this process alone, and not the one page of zeros (pagemap). False, too,
 // where it cannot be told.
 [[nodiscard]] bool is_own_page(int proc, const void* page);
+
+// Makes a page dirty, so that the kernel does not drop it, if it is there still, and unlike a touch does not wait for
+// one that is not. Nobody else may write to it meanwhile. kGone: it was dropped. kUnknown: that cannot be told
+// (`proc`).
+enum class Dirty : uint8_t { kMade, kGone, kUnknown };
+[[nodiscard]] Dirty make_dirty_if_there(int proc, void* page);
 
 }  // namespace weir::os

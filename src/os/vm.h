@@ -61,7 +61,8 @@ uint64_t vm_resident_mask(void* address, unsigned pages);
 bool vm_system_swaps();
 // And for `words` times 64 pages (at most 512): a word each.
 void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
-// From now on the kernel may drop these pages, until they are written or moved (MADV_FREE).
+// From now on the kernel may drop these pages, until they are written (MADV_FREE); also when they were moved: Linux
+// 6.18 moves them as they are.
 [[nodiscard]] bool vm_mark_droppable(void* address, size_t bytes);
 // Gives the memory of such pages back that nothing but these addresses refers to; it stays where it is pinned, for a
 // device for instance, or shared, where it was written, and where the kernel has it in hand at the moment

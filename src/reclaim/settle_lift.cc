@@ -96,7 +96,11 @@ uint64_t NodeReclaim::keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t&
     bool shared = false;
     const long error = move_lifted(n, c * kClusterPages + i, lift, shared);
     lift.refused += shared;
-    if (error == -ENOENT) continue;
+    // Moved, it is marked still. Who reads it in Standby would wait for ever if the kernel dropped it.
+    const bool gone = error == -ENOENT ||
+                      (error == 0 && os::make_dirty_if_there(shards_->proc, staging_address(c * kClusterPages + i)) ==
+                                         os::Dirty::kGone);
+    if (gone) continue;
     kept |= bit;
     if (error == 0) {
       standby |= bit;
