@@ -82,15 +82,15 @@ bool is_own_page(int proc, const void* page) {
 }
 
 Dirty make_dirty_if_there(int proc, void* page) {
-  const long memory = syscall6(SYS_openat, proc, as_arg("self/mem"), O_RDWR | O_CLOEXEC);
+  // As above: "self" cannot be opened when the first thread has ended.
+  const long memory = proc < 0 ? -ENOENT : syscall6(SYS_openat, proc, as_arg("thread-self/mem"), O_RDWR | O_CLOEXEC, 0);
   if (memory < 0) return Dirty::kUnknown;
   // This way the kernel does not wait for whoever handles faults: it fails (access_remote_vm, mm/memory.c).
   char byte = 0;
-  const long at = as_arg(page);
-  const bool there = syscall6(SYS_pread64, memory, as_arg(&byte), 1, at) == 1 &&
-                     syscall6(SYS_pwrite64, memory, as_arg(&byte), 1, at) == 1;
+  long done = syscall6(SYS_pread64, memory, as_arg(&byte), 1, as_arg(page));
+  if (done == 1) done = syscall6(SYS_pwrite64, memory, as_arg(&byte), 1, as_arg(page));
   syscall6(SYS_close, memory);
-  return there ? Dirty::kMade : Dirty::kGone;
+  return done == 1 ? Dirty::kMade : done == -EIO ? Dirty::kGone : Dirty::kUnknown;
 }
 
 }  // namespace weir::os

@@ -1,5 +1,5 @@
-// Purpose: whether anything but the process's own addresses refers to its pages: what lifting them (reclaim/lift.cc)
-//          has to know, and whether it can be known here.
+// Purpose: whether anything but the process's own addresses refers to its pages, and keeping the kernel from dropping
+//          one: what lifting them (reclaim/lift.cc) has to know, and whether it can be known here.
 // Thread safety: any thread. Invariants: errno is never touched; no descriptor outlives the call but that of
 //                open_pin_status.
 #pragma once
@@ -20,7 +20,6 @@ namespace weir::os {
 // Whether this page that is there is memory of this process alone, and not the one page of zeros (pagemap). False, too,
 // where it cannot be told.
 [[nodiscard]] bool is_own_page(int proc, const void* page);
-
 // Makes a page dirty, so that the kernel does not drop it, if it is there still, and unlike a touch does not wait for
 // one that is not. Nobody else may write to it meanwhile. kGone: it was dropped. kUnknown: that cannot be told
 // (`proc`).
