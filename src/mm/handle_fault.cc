@@ -38,6 +38,7 @@ struct Fault {
   unsigned index;  // within the cluster
   uint64_t bit;
   Touch touch;
+  bool again;  // nobody has looked at the page since it was touched before
 
   char* address() const { return node.zone().address(pfn); }
 };
@@ -93,6 +94,7 @@ void finish(const Fault& f, uint64_t claimed) {
 
 void fill_standby(const Fault& f) {
   f.reclaimer.make_room(f.node, Pages(1), f.bench);
+  f.node.fill_dropped(f.c, f.bit);
   if (fill(f, 0, f.node.staging_address(f.pfn), 1, false).pages != 0) {
     f.node.leave_standby(f.c, f.bit);
     f.node.activate(f.c, f.bit);
@@ -139,11 +141,25 @@ void write_clean(const Fault& f) {
   f.node.release(f.c, f.bit);
 }
 
+// A page that belongs to nobody. Most likely nobody waits for it: its thread was woken, when the page had come back
+// without this handler, and the page has been freed since the fault was read. Memory that it got now, nothing would
+// count. A program that touches what it has freed comes again.
+void fill_unowned(const Fault& f) {
+  const int uffd = f.node.uffd_of(f.c);
+  if (f.again) {
+    static_cast<void>(fill(f, 0, f.reclaimer.zeros(), 1, false));
+    return f.node.release(f.c, f.bit);
+  }
+  f.cluster.wanted.fetch_or(f.bit);
+  f.cluster.busy.fetch_and(~f.bit);
+  os::uffd_wake(uffd, f.address(), kPageSize);
+}
+
 void fill_zero(const Fault& f) {
+  if ((f.cluster.allocated.load() & f.bit) == 0) return fill_unowned(f);
   const uint64_t pages = claim_empty(f);
   f.reclaimer.make_room(f.node, Pages(pages_in(pages & ~f.node.zone().resident_mask(f.c))), f.bench);
-  const bool owned = (f.cluster.allocated.load() & f.bit) != 0;
-  const uint64_t charged = owned ? f.node.zone().charge(f.c, pages) : 0;
+  const uint64_t charged = f.node.zone().charge(f.c, pages);
   const unsigned filled = fill(f, 0, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)), false).pages;
   const uint64_t missing = pages & ~run_from(pages, f.index, filled);
   f.node.zone().uncharge(f.c, charged & missing);
@@ -279,7 +295,8 @@ void swap_in(const Fault& f) {
 
 Fault fault_at(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch, Workbench& bench) {
   const ClusterId c = cluster_of(pfn);
-  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn), touch};
+  const bool again = (node.cluster(c).wanted.load() & page_bit(pfn)) != 0;
+  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn), touch, again};
 }
 
 }  // namespace

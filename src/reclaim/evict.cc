@@ -176,6 +176,26 @@ Pages NodeReclaim::unmap_claimed(ClusterId c, uint64_t mine, ScanControl& sc) {
   return Pages(pages_in(out | dropped));
 }
 
+void NodeReclaim::fill_dropped(ClusterId c, uint64_t pages) {
+  if (pages == 0) return;
+  const unsigned first = static_cast<unsigned>(std::countr_zero(pages));
+  const unsigned end = kClusterPages - static_cast<unsigned>(std::countl_zero(pages));
+  char* const staging = staging_address(c * kClusterPages);
+  const uint64_t there = os::vm_resident_mask(staging + first * kPageSize, end - first) << first;
+  for (uint64_t left = pages & ~there; left != 0; left &= left - 1)
+    static_cast<void>(os::uffd_fill_if_empty(uffd_of(c), staging + std::countr_zero(left) * kPageSize));
+}
+
+bool NodeReclaim::fill_dropped_at(const void* address) {
+  const size_t offset = static_cast<size_t>(static_cast<const char*>(address) - staging_.memory);
+  if (offset >= bytes_of(zone_->accessible_estimate())) return false;
+  const Pfn pfn = static_cast<Pfn>(offset >> kPageShift);
+  const ClusterId c = cluster_of(pfn);
+  fill_dropped(c, page_bit(pfn) & map_[c].standby.load());
+  os::uffd_wake(uffd_of(c), staging_address(pfn), kPageSize);
+  return true;
+}
+
 // Claimed pages are at their staging addresses now.
 void NodeReclaim::enter_standby(ClusterId c, uint64_t pages) {
   map_[c].standby.fetch_or(pages);
@@ -322,6 +342,7 @@ uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
 Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only) {
   SwapEntry entries[kClusterPages];
   const uint64_t pages = map_[c].standby.load() & ~map_[c].busy.load() & ~unevictable(c) & only;
+  fill_dropped(c, pages);
   const uint64_t stored = store(c, pages, entries, sc.may_write, bench);
   sc.scanned += Pages(pages_in(pages));
   Pages freed;

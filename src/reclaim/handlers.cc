@@ -23,6 +23,12 @@ Touch touch_of(const os::UffdFault& fault) {
 
 }  // namespace
 
+// Who reads a page in Standby that the kernel has dropped is kswapd.
+void Reclaimer::handle_staging_fault(const void* address) {
+  for (unsigned i = 0; i < nr_nodes_; ++i)
+    if (nodes_[i] != nullptr && nodes_[i]->fill_dropped_at(address)) return;
+}
+
 NodeReclaim* Reclaimer::node_of(const void* address, Pfn& pfn) {
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     if (nodes_[i] == nullptr) continue;
@@ -99,7 +105,10 @@ void Reclaimer::run_handler(Handler& handler) {
     for (int i = 0; i < got; ++i) {
       Pfn pfn = 0;
       NodeReclaim* node = node_of(faults[i].address, pfn);
-      if (node == nullptr) continue;
+      if (node == nullptr) {
+        handle_staging_fault(faults[i].address);
+        continue;
+      }
       if (i == 0) follow(handler, faults[i].thread);
       note_thread(handler, faults[i].thread);
       story_.handle_fault(*this, *node, pfn, touch_of(faults[i]), handler.bench);

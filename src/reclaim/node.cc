@@ -172,7 +172,9 @@ void NodeReclaim::make_accessible(Pfn pfn) {
 // program does not).
 void NodeReclaim::release_from_outside(ClusterId c, uint64_t pages) {
   map_[c].busy.fetch_and(~pages);
-  if ((map_[c].wanted.load() & pages) != 0) shards_->ask_for_wake();
+  if ((map_[c].wanted.load() & pages) == 0) return;
+  map_[c].wanted.fetch_and(~pages);
+  shards_->ask_for_wake();
 }
 
 // The order matters: an evictor takes the busy bit first and looks at `allocated` then.

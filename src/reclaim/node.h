@@ -201,6 +201,11 @@ class NodeReclaim {
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
+  // Makes those of a cluster's standby pages zeros that the kernel has dropped there, which the program allowed
+  // (MADV_FREE) before they were moved: before they are read, because who reads one waits. True: so is what lies at
+  // this address, and who waited for it is woken.
+  void fill_dropped(ClusterId c, uint64_t pages);
+  bool fill_dropped_at(const void* address);
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).

@@ -360,6 +360,7 @@ class Reclaimer {
   void wake(Kswapd& kswapd);
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
+  void handle_staging_fault(const void* address);
   bool enter_eviction();
   void leave_eviction();
   void note_peak();

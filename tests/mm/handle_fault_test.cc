@@ -4,7 +4,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -193,6 +197,30 @@ TEST_F(Standby, ATouchBringsThePageBackActive) {
   expect_whole();
 }
 
+// The program allowed the kernel to drop pages (MADV_FREE), weir took them to Standby, and there the kernel drops them.
+// Nobody waits for them, neither who touches one nor kswapd, which reads them.
+TEST_F(Standby, WhatTheProgramGaveUpMayBeDroppedThere) {
+  if (os::vm_system_swaps()) GTEST_SKIP() << "the kernel swaps by itself";
+  list_all_pages();
+  for (char* block : p_) ASSERT_EQ(madvise(block, kData / 4, MADV_FREE), 0);
+  ASSERT_TRUE(squeeze(a_, Pages(kDataPages + 64), [&] { return a_.node().standby().v >= kDataPages / 4; }));
+  size_t standby = 0, dropped = 0;
+  for (size_t i = 0; i < kDataPages; ++i) {
+    if (!is_standby(i)) continue;
+    ++standby;
+    char* const at = a_.node().staging_address(pfn(i));
+    os::vm_drop_marked(at, kPageSize);
+    dropped += os::vm_resident(at, kPageSize) == Pages(0);
+  }
+  if (dropped == 0) GTEST_SKIP() << "where the kernel makes pages dirty when it moves them";
+  EXPECT_GE(standby, kDataPages / 4);
+  const auto intact_or_zero = [&](size_t i) { return is_zero(page(i), kPageSize) || is_intact(i); };
+  for (size_t i = 0; i < kDataPages / 2; ++i) EXPECT_TRUE(intact_or_zero(i)) << i;
+  ASSERT_TRUE(swap_all());
+  for (size_t i = 0; i < kDataPages; ++i) EXPECT_TRUE(intact_or_zero(i)) << i;
+  expect_whole();
+}
+
 // The process forks while a handler is filling a page from Standby: the program has the page already and has written to
 // it, the page's state is still the old one. The memory that it was filled from must be known to be of no use: else it
 // would be taken for the page's content when the page leaves again.
@@ -238,6 +266,38 @@ TEST_F(Zswap, ATouchBringsThePageBack) {
   EXPECT_FALSE(entry(one));
   EXPECT_TRUE(is_swapped(one - 1) && is_swapped(one + 1));
   expect_whole();
+}
+
+sigjmp_buf g_away;
+
+// A fault that a handler has read already when its thread goes on without it, and that it looks at when the page has
+// been freed. (Here the thread leaves by a signal; else somebody else brings the page back.)
+TEST_F(Zswap, AnOldFaultOnAFreedPageGivesItNoMemory) {
+  if (kTsan) GTEST_SKIP() << "the thread sanitizer holds signals back";
+  ASSERT_TRUE(swap_all());
+  const size_t one = cluster_start(0) + 20;
+  char* const freed = page(one);
+  Cluster& c = cluster(one);
+  const uint64_t before = stats().pgfault;
+  {
+    const StandStill still(a_.reclaimer());
+    signal(SIGUSR1, [](int) { siglongjmp(g_away, 1); });
+    std::thread thread([&] {
+      if (sigsetjmp(g_away, 1) == 0) touch(freed);
+    });
+    usleep(20000);  // until the handler has it; if it takes longer, nothing is shown
+    pthread_kill(thread.native_handle(), SIGUSR1);
+    thread.join();
+    signal(SIGUSR1, SIG_DFL);
+    ASSERT_EQ(a_->free(nullptr, p_[0]).misuse, Misuse::kNone);
+    ASSERT_EQ(c.allocated.load() & page_bit(pfn(one)), 0u);
+  }
+  for (int tries = 0; tries < 100 && a_.reclaimer().stats().pgfault == before; ++tries) usleep(1000);
+  expect_whole();
+  EXPECT_EQ(os::vm_resident(freed, kPageSize), Pages(0));
+  // A program that does touch what it has freed is not held up, though it is wrong.
+  EXPECT_TRUE(is_zero(freed, kPageSize));
+  EXPECT_EQ(os::vm_resident(freed, kPageSize), Pages(1));
 }
 
 TEST_F(Zswap, ReadaheadGrowsInSequence) {

@@ -7,9 +7,11 @@
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "os/file.h"
@@ -17,6 +19,7 @@
 #include "os/uffd.h"
 #include "os/vm.h"
 #include "support/pattern.h"
+#include "support/sanitizer.h"
 
 namespace weir::os {
 namespace {
@@ -32,6 +35,16 @@ bool drop_until(char* p, uint64_t resident) {
     sleep_ms(1);
   }
   return false;
+}
+
+// Whether the process's first thread has ended, while others go on.
+bool has_first_thread_ended() {
+  char state[256] = {};
+  const int stat = open("/proc/self/stat", O_RDONLY);
+  const ssize_t length = read(stat, state, sizeof state - 1);
+  close(stat);
+  const char* const name_end = length > 0 ? strrchr(state, ')') : nullptr;
+  return name_end != nullptr && name_end[2] == 'Z';
 }
 
 class Dropped : public testing::Test {
@@ -102,6 +115,22 @@ TEST_F(Dropped, IsNotWhatWasMovedAndMadeDirty) {
   EXPECT_EQ(make_dirty_if_there(-1, to), Dirty::kUnknown);
   close_descriptor(uffd);
   vm_unmap(to, kBytes);
+}
+
+// A program may end its first thread and go on, and /proc/self is that thread.
+TEST_F(Dropped, APageIsMadeDirtyWhenTheFirstThreadHasEndedToo) {
+  if (kTsan) GTEST_SKIP() << "the thread sanitizer starts no threads in a child";
+  const pid_t child = fork();
+  if (child == 0) {
+    std::thread([this] {
+      while (!has_first_thread_ended()) sleep_ms(1);
+      _exit(make_dirty_if_there(proc_, p_) == Dirty::kMade ? 0 : 1);
+    }).detach();
+    syscall(SYS_exit, 0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(Dropped, LeavesNoPageOfOnesOwn) {

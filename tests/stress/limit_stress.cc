@@ -3,8 +3,10 @@
 // runs of which they touch a part, and fork while the others go on (not under sanitizers, whose runtimes do not survive
 // it): the child checks what its thread had, lives on with it for a while, and may fork again. One more thread changes
 // the limit, ticks and trims, recounts everything while they go on, and now and then holds all of them still to do so,
-// also against the kernel. All content is checked whenever it is read, so that a page that comes back wrong is found.
-// It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
+// also against the kernel. Where the kernel does not swap by itself, it is asked for memory back all the time, as it is
+// when the machine is short of it: it may drop what weir has marked. All content is checked whenever it is read, so
+// that a page that comes back wrong is found. It runs once for each way out of memory: compressed by LZ4 or zstd, with
+// and without a swap file, the file alone.
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
 // 77 the system does not let pages be swapped.
@@ -413,6 +415,21 @@ void disturb(Shared& s, uint64_t seed) {
   }
 }
 
+// What nobody has to keep, the kernel drops: of 2 MiB somewhere at the program's addresses, or those of Standby.
+void be_short_of_memory(Shared& s, uint64_t seed) {
+  Random random(seed + 1);
+  NodeReclaim& node = s.a.node();
+  while (!s.stop.load(std::memory_order_relaxed)) {
+    usleep(static_cast<useconds_t>(random.below(400)));
+    const uint64_t blocks = s.a.zone().accessible_estimate().v / kPageblockPages;
+    if (blocks == 0) continue;
+    const Pfn first = static_cast<Pfn>(random.below(blocks) * kPageblockPages);
+    if (!node.is_armed(first / kPageblockPages)) continue;
+    char* const at = random.below(4) == 0 ? node.staging_address(first) : s.a.zone().address(first);
+    os::vm_drop_marked(at, kPageblockPages * kPageSize);
+  }
+}
+
 void sleep_ms(uint64_t ms) {
   struct timespec left = {static_cast<time_t>(ms / 1000), static_cast<long>(ms % 1000) * 1000000};
   while (nanosleep(&left, &left) != 0) {
@@ -460,9 +477,13 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   std::vector<std::thread> running;
   for (auto& worker : workers) running.emplace_back([&worker] { worker->run(); });
   std::thread disturber([&] { disturb(s, arguments.seed); });
+  std::thread kernel([&] {
+    if (!os::vm_system_swaps()) be_short_of_memory(s, arguments.seed);
+  });
   sleep_ms(ms);
   s.stop.store(true);
   disturber.join();
+  kernel.join();
   for (std::thread& thread : running) thread.join();
   verify(s);
   s.a->trim(nullptr);
