@@ -69,6 +69,15 @@ int why_not_lift(int status) {
   return works ? 0 : -EPERM;
 }
 
+bool can_drop_in_place() {
+  auto* const page = static_cast<char*>(vm_map(kPageSize));
+  if (page == nullptr) return false;
+  const VmRange range = {page, kPageSize};
+  const bool can = vm_mark_many_droppable(&range, 1);
+  vm_unmap(page, kPageSize);
+  return can;
+}
+
 bool is_own_page(int proc, const void* page) {
   const int pagemap = proc < 0 ? -ENOENT : open_in(proc, "thread-self/pagemap");
   if (pagemap < 0) return false;

@@ -75,17 +75,26 @@ bool vm_purge(void* address, size_t bytes) {
   return advise(address, bytes, MADV_DONTNEED);
 }
 
-unsigned vm_purge_many(const VmRange* ranges, unsigned count) {
+namespace {
+
+// The bytes that were advised, or -errno. Before Linux 6.14 the kernel takes no such descriptor, before 6.13 no such
+// advice.
+long advise_many(const VmRange* ranges, unsigned count, int advice) {
   static_assert(sizeof(VmRange) == sizeof(struct iovec), "what process_madvise takes");
   constexpr long kOwnThread = -10000;  // PIDFD_SELF_THREAD
+  return syscall6(SYS_process_madvise, kOwnThread, as_arg(ranges), count, advice, 0);
+}
+
+}  // namespace
+
+unsigned vm_purge_many(const VmRange* ranges, unsigned count) {
   static constinit std::atomic<bool> refused{false};
   unsigned done = 0;
   if (count > 1 && !refused.load(std::memory_order_relaxed)) {
-    const long result = syscall6(SYS_process_madvise, kOwnThread, as_arg(ranges), count, MADV_DONTNEED, 0);
+    const long result = advise_many(ranges, count, MADV_DONTNEED);
     size_t bytes = result > 0 ? static_cast<size_t>(result) : 0;
     for (; done < count && bytes >= ranges[done].bytes; ++done) bytes -= ranges[done].bytes;
-    // Before Linux 6.14 it takes no such descriptor, before 6.13 no such advice; locked memory is refused by both
-    // calls.
+    // Locked memory is refused by both calls.
     if (result < 0 && vm_purge(ranges[0].address, ranges[0].bytes)) {
       refused.store(true, std::memory_order_relaxed);
       done = 1;
@@ -175,6 +184,12 @@ size_t vm_gather(void* to, const VmRange* ranges, unsigned count) {
 
 bool vm_mark_droppable(void* address, size_t bytes) {
   return advise(address, bytes, MADV_FREE);
+}
+
+bool vm_mark_many_droppable(const VmRange* ranges, unsigned count) {
+  size_t bytes = 0;
+  for (unsigned i = 0; i < count; ++i) bytes += ranges[i].bytes;
+  return advise_many(ranges, count, MADV_FREE) == static_cast<long>(bytes);
 }
 
 void vm_drop_marked(void* address, size_t bytes) {

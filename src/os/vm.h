@@ -64,6 +64,9 @@ void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
 // From now on the kernel may drop these pages, until they are written (MADV_FREE); also when they were moved: Linux
 // 6.18 moves them as they are.
 [[nodiscard]] bool vm_mark_droppable(void* address, size_t bytes);
+// The same for several ranges, with one interrupt to the other processors where the kernel can (Linux 6.16). False when
+// one was refused (locked memory); those before it are marked.
+[[nodiscard]] bool vm_mark_many_droppable(const VmRange* ranges, unsigned count);
 // Gives the memory of such pages back that nothing but these addresses refers to; it stays where it is pinned, for a
 // device for instance, or shared, where it was written, and where the kernel has it in hand at the moment
 // (MADV_PAGEOUT).

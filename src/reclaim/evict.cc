@@ -143,7 +143,7 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   idle &= ~kept;
   idle &= ~rejected_lately(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
-  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, kept) : 0;
+  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, kept, goes_in_place(*lifts)) : 0;
   uint64_t liftable = at_once | (shards_->move ? 0 : idle);
   if (liftable != 0 && (lifts == nullptr || !lifts->prepare())) liftable = 0;
   uint64_t mine = claim(c, idle | liftable);

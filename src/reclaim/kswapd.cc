@@ -41,6 +41,7 @@ void Reclaimer::run_first(Kswapd& kswapd) {
 }
 
 void Reclaimer::run_kswapd(Kswapd& kswapd) {
+  kswapd.bench.lift.thread = os::thread_id();
   for (;;) {
     const uint32_t word = kswapd.word.load(std::memory_order_acquire);
     if (shards_.wake_wanted.exchange(false))

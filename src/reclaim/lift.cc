@@ -1,4 +1,5 @@
-// How pages that lie in many short runs leave memory (the part of NodeReclaim that takes them together).
+// How pages that lie in many short runs leave memory (the part of NodeReclaim that takes them together), where they
+// cannot be dropped in place (drop_in_place.cc), which shares what is below from finish_lift on.
 //
 // UFFDIO_MOVE interrupts the other processors for each run of present pages, and random touches leave runs of one or
 // two: 40 us each in a virtual machine where a second processor runs the process. mremap moves the page table of a
@@ -83,7 +84,8 @@ bool Lift::prepare() {
     content = static_cast<char*>(os::vm_map(2 * kCopies));
     before = content + kCopies;
   }
-  if (memory != nullptr || content == nullptr) return memory != nullptr;
+  if (content == nullptr || in_place) return content != nullptr;
+  if (memory != nullptr) return true;
   char* const addresses = map_away_from_others(kBytes);
   if (addresses == nullptr) return false;
   os::vm_huge_pages(addresses, kBytes, false);
@@ -91,9 +93,25 @@ bool Lift::prepare() {
   return true;
 }
 
+// Whether the pages of a batch are dropped in place; decided before its first ones join.
+bool NodeReclaim::goes_in_place(Lift& lift) const {
+  // What the kernel swaps out by itself is not seen where it is.
+  if (lift.count == 0) lift.in_place = shards_->drop_in_place && lift.thread != 0 && !os::vm_system_swaps();
+  return lift.in_place;
+}
+
+// Whether inactive pages of a cluster most likely are to be lifted.
+bool NodeReclaim::would_be_lifted(ClusterId c) const {
+  const Cluster& cluster = map_[c];
+  const uint64_t active = cluster.active.load(std::memory_order_relaxed);
+  const uint64_t stay = cluster.standby.load() | cluster.garbage.load() | unevictable(c) | active |
+                        map_.more(c).active_high.load(std::memory_order_relaxed);
+  return runs_in(zone_->resident_mask(c) & cluster.allocated.load() & ~stay) * kRunCost > kLiftCost;
+}
+
 // Of a cluster's inactive pages (`idle`, present or not), and the active ones (`kept`), those that are better lifted
 // and compressed at once.
-uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t kept) {
+uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t kept, bool in_place) {
   if (!policy_.zswap || shards_->status < 0 || pool_.pool_pages() >= policy_.zswap_max.load()) return 0;
   const uint64_t resident = zone_->resident_mask(c), all = (idle | kept) & ~map_.more(c).clean.load();
   uint64_t worth = 0;
@@ -102,8 +120,9 @@ uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t kept) {
     if (present == 0) continue;
     const BitRun span = {static_cast<unsigned>(std::countr_zero(present)),
                          kClusterPages - static_cast<unsigned>(std::countl_zero(present))};
-    const uint64_t between = kept & resident & run_mask(span);
-    if (runs_in(present) * kRunCost > kLiftCost + pages_in(between)) worth |= run_mask(span);
+    // In place, what lies between stays where it is, and without a gap between clusters there are fewer ranges.
+    const uint64_t between = in_place ? 0 : kept & resident & run_mask(span);
+    if (runs_in(present) * kRunCost > kLiftCost + pages_in(between)) worth |= run_mask(in_place ? run : span);
   }
   if (worth == 0) return 0;
   uint32_t pause = lift_pause_.load(std::memory_order_relaxed);
@@ -180,6 +199,7 @@ uint64_t NodeReclaim::lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t&
 // Lifts claimed pages; those in `idle` are to leave memory, those in `at_once` without Standby. Returns those that are
 // not the caller's any more.
 uint64_t NodeReclaim::lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift) {
+  if (lift.in_place) return hold(c, pages, idle, at_once, lift);
   const uint64_t resident = zone_->resident_mask(c);
   uint64_t lifted = 0, seen = 0, elsewhere = 0;
   lift.starts[lift.count] = 0;
@@ -192,34 +212,80 @@ uint64_t NodeReclaim::lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t 
   zone_->charge(c, seen);
   if ((lifted & ~seen) != 0) release(c, lifted & ~seen);
   if (seen == 0) return lifted;
-  lift.clusters[lift.count++] = {c, seen, seen & idle, seen & idle & at_once};
+  lift.clusters[lift.count++] = {c, seen, seen & idle, seen & idle & at_once, 0, 0};
   lift.pages += pages_in(seen);
   return lifted;
 }
 
-// Copies what was lifted, and has the kernel give the memory back of what nothing else refers to. False: it could not
-// be copied, or may be pinned in the way that does not show (see above); nothing was marked. Where that turns out
-// later, nothing is given back.
+// Copies what was lifted or write-protected, and has the kernel give the memory back of what nothing else refers to.
+// False: it could not be copied, or may be pinned in the way that does not show (see above); nothing was marked. Where
+// that turns out later, nothing is given back.
 bool NodeReclaim::copy_and_drop(Lift& lift) {
-  os::VmRange ranges[Lift::kClusters * kClusterPages / 2] = {};
+  os::VmRange ranges[Lift::kMostRanges];
   unsigned nr = 0;
   for (unsigned n = 0; n < lift.count; ++n) {
+    const ClusterId c = lift.clusters[n].id;
     const uint64_t seen = lift.clusters[n].seen;
-    for (BitRun run = next_run(seen, 0); run.first < kClusterPages; run = next_run(seen, run.end))
-      ranges[nr++] = {lift.address(n, run.first), (run.end - run.first) * kPageSize};
+    for (BitRun run = next_run(seen, 0); run.first < kClusterPages; run = next_run(seen, run.end)) {
+      char* const begin = lift.in_place ? zone_->address(c * kClusterPages + run.first) : lift.address(n, run.first);
+      ranges[nr++] = {begin, (run.end - run.first) * kPageSize};
+    }
   }
+  if (!lift.in_place) return copy_and_drop(lift, ranges, nr);
+  lift.refill_from.store(nullptr, std::memory_order_relaxed);
+  return guard(lift, true) && copy_and_drop(lift, ranges, nr);
+}
+
+bool NodeReclaim::copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned nr) {
   // By one call, and not by reading them here: each page would be a fault of the processor's in a virtual machine.
-  const auto copy_to = [&](char* to) { return os::vm_gather(to, ranges, nr) == lift.pages * kPageSize; };
+  const auto copy_to = [&](char* to) {
+    if (lift.in_place) expect_faults(lift);
+    const size_t copied = os::vm_gather(to, ranges, nr);
+    if (lift.in_place) end_faults();
+    return copied == lift.pages * kPageSize;
+  };
   const auto may_be_pinned = [this] { return os::has_registered_pages(shards_->status); };
   const size_t bytes = lift.count * kClusterBytes;
   if (!copy_to(lift.before) || may_be_pinned()) return false;
-  const bool marked = os::vm_mark_droppable(lift.memory, bytes), copied = copy_to(lift.content);
+  lift.refill_from.store(lift.before, std::memory_order_relaxed);
+  const bool marked =
+      lift.in_place ? os::vm_mark_many_droppable(ranges, nr) : os::vm_mark_droppable(lift.memory, bytes);
+  const bool copied = copy_to(lift.content);
   if (!copied) memcpy(lift.content, lift.before, lift.pages * kPageSize);
-  if (marked && copied && !may_be_pinned())
-    os::vm_drop_marked(lift.memory, bytes);
-  else
+  if (!marked || !copied || may_be_pinned())
     lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
+  else if (lift.in_place)
+    drop_marked(lift);
+  else
+    os::vm_drop_marked(lift.memory, bytes);
   return true;
+}
+
+// What of a batch was not given back, and where it is now.
+void NodeReclaim::keep_refused(Lift& lift, Kept* kept) {
+  uint64_t held[Lift::kClusters];
+  if (lift.in_place)
+    find_held(lift, held);
+  else
+    os::vm_resident_masks(lift.memory, lift.count, held);
+  Lift::Copies copies = {lift.content, lift.before};
+  for (unsigned n = 0; n < lift.count; ++n) {
+    const uint64_t seen = lift.clusters[n].seen, here = held[n] & seen;
+    if (here != 0)
+      kept[n] = lift.in_place ? keep_where_it_is(n, here, copies.content, lift) : keep_held(n, here, copies, lift);
+    copies.content += pages_in(seen) * kPageSize;
+    copies.before += pages_in(seen) * kPageSize;
+  }
+  if (lift.in_place) end_faults();
+}
+
+// The program may write again; what was only in between is given up.
+void NodeReclaim::end_in_place(Lift& lift) {
+  guard(lift, false);
+  for (unsigned n = 0; n < lift.count; ++n) {
+    const Lift::Cluster& held = lift.clusters[n];
+    release(held.id, held.guarded & ~held.seen);
+  }
 }
 
 // Decides about all that was lifted. Returns how many pages left memory, or are in Standby now.
@@ -230,17 +296,18 @@ Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
     give_up_lift(lift);
     return Pages(0);
   }
-  uint64_t held[Lift::kClusters];
-  os::vm_resident_masks(lift.memory, lift.count, held);
+  Kept kept[Lift::kClusters];
+  keep_refused(lift, kept);
+  if (lift.in_place) end_in_place(lift);
   char *content = lift.content, *before = lift.before;
   Pages reclaimed, staged;
   for (unsigned n = 0; n < lift.count; ++n) {
-    const uint64_t seen = lift.clusters[n].seen;
-    const Settled settled = settle_lifted(n, {content, before}, held[n] & seen, sc.may_write, bench);
+    const unsigned copied = pages_in(lift.clusters[n].seen);
+    const Settled settled = settle_lifted(n, {content, before}, kept[n], sc.may_write, bench);
     reclaimed += settled.gone;
     staged += settled.staged;
-    content += pages_in(seen) * kPageSize;
-    before += pages_in(seen) * kPageSize;
+    content += copied * kPageSize;
+    before += copied * kPageSize;
   }
   sync_pool();
   count(counters_->pglift, lift.pages);
@@ -256,9 +323,10 @@ Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
 
 // Everything goes home.
 void NodeReclaim::give_up_lift(Lift& lift) {
+  if (lift.in_place) end_in_place(lift);
   for (unsigned n = 0; n < lift.count; ++n) {
     const Lift::Cluster& lifted = lift.clusters[n];
-    put_back(n, lifted.id, lifted.seen, lift);
+    if (!lift.in_place) put_back(n, lifted.id, lifted.seen, lift);
     map_[lifted.id].active.fetch_or(lifted.wanted, std::memory_order_relaxed);
     count(counters_->pgrotated, pages_in(lifted.wanted));
     release(lifted.id, lifted.seen);

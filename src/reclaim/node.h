@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 #include "base/live.h"
@@ -35,19 +36,23 @@ struct GarbageBatch {
   unsigned pages = 0;
 };
 
-// Pages that were lifted from their addresses and whose fate is decided together (lift.cc). They are claimed, and their
-// clusters owned, until then.
+// Pages that were lifted from their addresses, or are dropped in place, and whose fate is decided together (lift.cc).
+// They are claimed, and their clusters owned, until then.
 struct Lift {
   // 2 MiB of addresses, of which one call gives all memory back.
   static constexpr unsigned kClusters = 8;
-  // Who touches one of them waits for the whole batch: half a millisecond for compressing so many, next to which the
-  // two interrupts that a batch costs are little.
-  static constexpr unsigned kMostPages = 128;
+  // Who touches one of them waits for the whole batch: a millisecond for compressing so many, next to which the
+  // interrupts that a batch costs are little. As many as are left in a pageblock of which three quarters are away.
+  static constexpr unsigned kMostPages = 256;
+  // Every other page is one.
+  static constexpr unsigned kMostRanges = kClusters * kClusterPages / 2;
   struct Cluster {
     ClusterId id;
     uint64_t seen;     // pages that are at its addresses here
     uint64_t wanted;   // of these, those that are to leave their addresses; the others lay between them
     uint64_t at_once;  // of those, the ones that are compressed at once; the others go to Standby
+    uint64_t guarded;  // where they are dropped in place: all claimed pages
+    uint64_t missed;   // and those whose absence is a fault of the evictor's
   };
   // Where the copies of a cluster's pages begin, one page behind the other.
   struct Copies {
@@ -62,9 +67,18 @@ struct Lift {
   char* memory = nullptr;   // the addresses to which pages are lifted
   char* content = nullptr;  // copies of the pages
   char* before = nullptr;   // those made before the kernel might drop them
+  // The pages stay where they are (drop_in_place.cc). The thread that may have that done, which does nothing but
+  // evict; 0: none.
+  bool in_place = false;
+  uint32_t thread = 0;
+  std::atomic<char*> refill_from{nullptr};  // copies of pages that the evictor misses; null: they are zeros
 
   // Maps the addresses, if that was not done before; false: there are none.
   [[nodiscard]] bool prepare();
+  // Where the copy of a cluster's page is among those that begin at `content`: behind those of the pages before it.
+  static char* copy_of(char* content, uint64_t seen, unsigned page) {
+    return content + static_cast<unsigned>(std::popcount(seen & ((uint64_t{1} << page) - 1))) * kPageSize;
+  }
   char* address(unsigned n, unsigned page) const { return memory + n * kClusterBytes + page * kPageSize; }
   bool is_full() const { return count == kClusters || pages >= kMostPages; }
   void clear() { count = pages = refused = 0; }
@@ -253,6 +267,8 @@ class NodeReclaim {
   bool pool_is_over() const;
   // Writes the oldest of it to the file, as much as fits a round of kswapd; false: nothing could be.
   bool write_pool_back(Workbench& bench);
+  // A handler's: resolves a fault of the thread that gives pages back where they are, on one of these.
+  bool refill(uint32_t thread, Pfn pfn);
   uint64_t swapped_pages() const { return nr_swapped_.load(std::memory_order_relaxed); }
 
   // Null when all agrees; only threads of the program may run at the same time, and differences that they make last no
@@ -304,6 +320,11 @@ class NodeReclaim {
   void disclaim(ClusterId c, uint64_t pages);
 
   // evict.cc; of a cluster's pages those in `only`
+  struct ClusterRun {
+    ClusterId first, end;
+  };
+  ClusterRun pop_neighbours(ClusterId c, Lift& lifts);
+  bool would_be_lifted(ClusterId c) const;
   Pages unmap(ClusterId c, ScanControl& sc, Lift* lifted, uint64_t only = ~uint64_t{0});
   Pages unmap_claimed(ClusterId c, uint64_t mine, ScanControl& sc);
   void enter_standby(ClusterId c, uint64_t pages);
@@ -326,12 +347,22 @@ class NodeReclaim {
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
 
   // lift.cc
-  uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t kept);
+  // Of the pages whose memory was not given back.
+  struct Kept {
+    uint64_t back = 0;     // all that did not go
+    uint64_t standby = 0;  // of these, those that are at their staging addresses now
+  };
+  bool goes_in_place(Lift& lift) const;
+  uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t kept, bool in_place);
   bool can_write_lifted(ClusterId c, BitRun run, uint64_t present, const Lift& lift) const;
   uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
   uint64_t lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
   bool lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
   bool copy_and_drop(Lift& lift);
+  bool copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned nr);
+  void keep_refused(Lift& lift, Kept* kept);
+  void end_in_place(Lift& lift);
+  void drop_marked(const Lift& lift);
   Pages finish_lift(ScanControl& sc, Workbench& bench);
   void give_up_lift(Lift& lift);
 
@@ -340,18 +371,28 @@ class NodeReclaim {
     Pages gone;    // left memory
     Pages staged;  // are in Standby
   };
-  Settled settle_lifted(unsigned n, Lift::Copies copies, uint64_t held, bool may_write, Workbench& bench);
+  Settled settle_lifted(unsigned n, Lift::Copies copies, Kept kept, bool may_write, Workbench& bench);
   uint64_t store_lifted(uint64_t pages, uint64_t seen, char* content, SwapEntry* entries, uint64_t& rejected,
                         Compressor& compressor);
   Pages commit_lifted(ClusterId c, uint64_t stored, const SwapEntry* entries);
   long move_lifted(unsigned n, Pfn pfn, Lift& lift, bool& shared);
-  uint64_t keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t& standby);
+  Kept keep_held(unsigned n, uint64_t held, Lift::Copies copies, Lift& lift);
   void keep_content(unsigned n, uint64_t pages, Lift& lift);
   uint64_t dropped_early(unsigned n, const Lift& lift, Lift::Copies copies, uint64_t held);
   static void renew_lifted(char* lifted, size_t bytes);
   void put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift);
   void fill_home(ClusterId c, uint64_t pages, uint64_t seen, char* content);
   uint64_t stage(ClusterId c, uint64_t pages, uint64_t seen, char* content);
+
+  // drop_in_place.cc
+  uint64_t hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
+  unsigned guarded_ranges(const Lift& lift, os::VmRange* ranges) const;
+  bool guard(const Lift& lift, bool on);
+  void expect_faults(const Lift& lift) { in_place_.store(&lift); }
+  void end_faults();
+  bool refill_from(const Lift& lift, Pfn pfn);
+  void find_held(Lift& lift, uint64_t* held);
+  Kept keep_where_it_is(unsigned n, uint64_t held, char* content, Lift& lift);
 
   // Nothing is left at the staging addresses.
   void end_standby(ClusterId c, uint64_t pages);
@@ -398,7 +439,9 @@ class NodeReclaim {
   std::atomic<uint64_t> nr_swapped_{0};
   std::atomic<uint64_t> nr_evicted_{0};
   std::atomic<uint64_t> pool_counted_{0};
-  std::atomic<uint32_t> pack_next_{0};   // where pack_pool goes on
+  std::atomic<uint32_t> pack_next_{0};          // where pack_pool goes on
+  std::atomic<const Lift*> in_place_{nullptr};  // whose pages the evictor may miss at the moment
+  std::atomic<uint32_t> refilling_{0};          // handlers that look at that
   std::atomic<uint32_t> lift_pause_{0};  // clusters still to be moved instead, after pages that are shared or pinned
   Mutex lists_mutex_;
   ClusterList present_ WEIR_GUARDED_BY(lists_mutex_){ClusterList::kPresent};

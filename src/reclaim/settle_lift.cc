@@ -21,11 +21,6 @@ unsigned pages_in(uint64_t mask) {
   return static_cast<unsigned>(std::popcount(mask));
 }
 
-// Where a page's copy is: behind those of the pages before it.
-char* copy_of(char* content, uint64_t seen, unsigned page) {
-  return content + pages_in(seen & ((uint64_t{1} << page) - 1)) * kPageSize;
-}
-
 bool is_zero(const char* page) {
   return page[0] == 0 && memcmp(page, page + 1, kPageSize - 1) == 0;
 }
@@ -80,16 +75,17 @@ long NodeReclaim::move_lifted(unsigned n, Pfn pfn, Lift& lift, bool& shared) {
 }
 
 // Of the pages whose memory was not given back, those that are pinned go home, the others to Standby, if they can be
-// moved. Returns the latter in `standby`, and all that is not gone. (Neither pinned nor shared are some of the last 31
-// pages that each processor faulted in, which the kernel has not put on its lists yet.)
-uint64_t NodeReclaim::keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t& standby) {
+// moved. (Neither pinned nor shared are some of the last 31 pages that each processor faulted in, which the kernel has
+// not put on its lists yet.)
+NodeReclaim::Kept NodeReclaim::keep_held(unsigned n, uint64_t held, Lift::Copies copies, Lift& lift) {
   const ClusterId c = lift.clusters[n].id;
+  held &= ~dropped_early(n, lift, copies, held);
   if (!shards_->move) {
     keep_content(n, held, lift);
     put_back(n, c, held, lift);
-    return held;
+    return {held, 0};
   }
-  uint64_t kept = 0;
+  Kept kept;
   for (uint64_t left = held; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
     const uint64_t bit = uint64_t{1} << i;
@@ -101,9 +97,9 @@ uint64_t NodeReclaim::keep_held(unsigned n, uint64_t held, Lift& lift, uint64_t&
                       (error == 0 && os::make_dirty_if_there(shards_->proc, staging_address(c * kClusterPages + i)) ==
                                          os::Dirty::kGone);
     if (gone) continue;
-    kept |= bit;
+    kept.back |= bit;
     if (error == 0) {
-      standby |= bit;
+      kept.standby |= bit;
       continue;
     }
     if (!shared) keep_content(n, bit, lift);
@@ -118,8 +114,8 @@ uint64_t NodeReclaim::dropped_early(unsigned n, const Lift& lift, Lift::Copies c
   uint64_t dropped = 0;
   for (uint64_t left = held; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
-    char* const now = copy_of(copies.content, lift.clusters[n].seen, i);
-    const char* const before = copy_of(copies.before, lift.clusters[n].seen, i);
+    char* const now = Lift::copy_of(copies.content, lift.clusters[n].seen, i);
+    const char* const before = Lift::copy_of(copies.before, lift.clusters[n].seen, i);
     // A device may have written zeros, too: then it is a page of this process's own.
     if (!is_zero(now) || is_zero(before) || os::is_own_page(shards_->proc, lift.address(n, i))) continue;
     memcpy(now, before, kPageSize);
@@ -135,7 +131,7 @@ void NodeReclaim::fill_home(ClusterId c, uint64_t pages, uint64_t seen, char* co
     for (int error = 0;; os::sleep_ms(1)) {
       char* const home = zone_->address(c * kClusterPages + i);
       // Nothing but want of memory is in its way, and there is no other copy.
-      if (os::uffd_copy(uffd_of(c), home, copy_of(content, seen, i), kPageSize, false, error) == kPageSize) break;
+      if (os::uffd_copy(uffd_of(c), home, Lift::copy_of(content, seen, i), kPageSize, false, error) == kPageSize) break;
       if (error == EEXIST) break;
     }
   }
@@ -148,7 +144,7 @@ uint64_t NodeReclaim::stage(ClusterId c, uint64_t pages, uint64_t seen, char* co
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
     int error = 0;
     char* const to = staging_address(c * kClusterPages + i);
-    if (os::uffd_copy(uffd_of(c), to, copy_of(content, seen, i), kPageSize, false, error) == kPageSize)
+    if (os::uffd_copy(uffd_of(c), to, Lift::copy_of(content, seen, i), kPageSize, false, error) == kPageSize)
       staged |= uint64_t{1} << i;
   }
   enter_standby(c, staged);
@@ -161,7 +157,7 @@ uint64_t NodeReclaim::store_lifted(uint64_t pages, uint64_t seen, char* content,
   uint64_t stored = 0;
   for (uint64_t left = pages; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
-    const ZswapPool::Stored result = pool_.store(compressor, policy_.codec, copy_of(content, seen, i));
+    const ZswapPool::Stored result = pool_.store(compressor, policy_.codec, Lift::copy_of(content, seen, i));
     if (result.result == ZswapPool::Result::kStored) {
       entries[i] = SwapEntry(SwapEntry::Kind::kZswap, result.handle);
       stored |= uint64_t{1} << i;
@@ -192,18 +188,14 @@ Pages NodeReclaim::commit_lifted(ClusterId c, uint64_t stored, const SwapEntry* 
   return Pages(pages_in(leaving));
 }
 
-// Decides what becomes of the pages of one cluster, and gives them and it up; `held` were not given back.
-NodeReclaim::Settled NodeReclaim::settle_lifted(unsigned n, Lift::Copies copies, uint64_t held, bool may_write,
+// Decides what becomes of the pages of one cluster, and gives them and it up.
+NodeReclaim::Settled NodeReclaim::settle_lifted(unsigned n, Lift::Copies copies, Kept kept, bool may_write,
                                                 Workbench& bench) {
-  Lift& lift = bench.lift;
-  const auto [c, seen, wanted, at_once] = lift.clusters[n];
-  uint64_t standby = 0, back = 0, rejected = 0;
-  if (held != 0) {
-    held &= ~dropped_early(n, lift, copies, held);
-    back = keep_held(n, held, lift, standby);
-    if (standby != 0) enter_standby(c, standby);
-    count(counters_->pglift_back, pages_in(held));
-  }
+  const auto [c, seen, wanted, at_once, guarded, missed] = bench.lift.clusters[n];
+  const auto [back, standby] = kept;
+  uint64_t rejected = 0;
+  if (standby != 0) enter_standby(c, standby);
+  count(counters_->pglift_back, pages_in(back));
   SwapEntry entries[kClusterPages];
   const uint64_t stored = store_lifted(at_once & ~back, seen, copies.content, entries, rejected, bench.compressor);
   uint64_t home = seen & ~stored & ~back;

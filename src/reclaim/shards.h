@@ -23,6 +23,8 @@ struct Shards {
   // /proc, and a file that tells of pinned pages (os::has_registered_pages); or negative.
   int proc = -1;
   int status = -1;
+  // Pages can be given back without lifting them (drop_in_place.cc).
+  bool drop_in_place = false;
   // The kernel reports writes to present pages: what was brought back and not written since need not be stored again.
   bool write_protect = false;
 

@@ -4,6 +4,8 @@
 // ones are unmapped into Standby, which is what the accessed bit is elsewhere: a touch brings a page back, active. The
 // oldest standby pages are written out once Standby has more than its share (segmented FIFO: Turner, Levy, "Segmented
 // FIFO page replacement", 1981).
+#include <bit>
+
 #include "reclaim/node.h"
 
 namespace weir {
@@ -40,6 +42,29 @@ ClusterId NodeReclaim::pop_present() {
     present_.push(map_, c);
   }
   return kNoCluster;
+}
+
+// What lies beside a cluster that leaves and would be taken like it: the kernel interrupts the other processors for
+// each range, whatever is in it. Neighbours come to be of one age by that.
+NodeReclaim::ClusterRun NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts) {
+  ClusterRun run = {c, c + 1};
+  if (!would_be_lifted(c) || !goes_in_place(lifts)) return run;
+  const ClusterId begin = c - c % kClustersPerPageblock, end = begin + kClustersPerPageblock;
+  unsigned pages = lifts.pages + static_cast<unsigned>(std::popcount(zone_->resident_mask(c)));
+  unsigned count = lifts.count + 1;
+  const auto take = [&](ClusterId next) {
+    pages += static_cast<unsigned>(std::popcount(zone_->resident_mask(next)));
+    if (count == Lift::kClusters || pages > Lift::kMostPages || !would_be_lifted(next)) return false;
+    LockGuard guard(lists_mutex_);
+    if (!map_[next].listed.load(std::memory_order_relaxed) || !own(next)) return false;
+    present_.remove(map_, next);
+    map_[next].listed.store(false, std::memory_order_relaxed);
+    ++count;
+    return true;
+  };
+  while (run.end != end && take(run.end)) ++run.end;
+  while (run.first != begin && take(run.first - 1)) --run.first;
+  return run;
 }
 
 ClusterId NodeReclaim::pop_standby() {
@@ -135,14 +160,19 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
       sc.urgent = true;
       continue;
     }
-    const unsigned lifted_before = lifts.count;
-    const Pages done = out ? write_out(c, sc, bench) : unmap(c, sc, &lifts);
-    const bool lifted = lifts.count != lifted_before;
-    if (!lifted) failures = done.v == 0 ? failures + 1 : 0;
     if (!out) {
-      if (!lifted) relist(c);
+      const ClusterRun run = pop_neighbours(c, lifts);
+      for (ClusterId each = run.first; each != run.end; ++each) {
+        const unsigned lifted_before = lifts.count;
+        const Pages done = unmap(each, sc, lifts.is_full() ? nullptr : &lifts);
+        if (lifts.count != lifted_before) continue;
+        failures = done.v == 0 ? failures + 1 : 0;
+        relist(each);
+      }
       continue;
     }
+    const Pages done = write_out(c, sc, bench);
+    failures = done.v == 0 ? failures + 1 : 0;
     sc.reclaimed += done;
     batch.clusters[batch.count++] = c;
     batch.pages += static_cast<unsigned>(done.v);

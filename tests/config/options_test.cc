@@ -48,6 +48,7 @@ TEST(Options, Defaults) {
   EXPECT_EQ(options.swap_size, 0u);
   EXPECT_FALSE(options.swap_encrypt);
   EXPECT_TRUE(options.uffd_move);
+  EXPECT_TRUE(options.drop_in_place);
   EXPECT_EQ(options.page_cluster, 3);
   EXPECT_TRUE(options.swap_fault.empty());
   EXPECT_FALSE(options.summary);

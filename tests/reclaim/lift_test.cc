@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "os/pins.h"
 #include "os/vm.h"
 #include "support/page_content.h"
 #include "support/random.h"
@@ -36,18 +37,21 @@ int unlock(void* page, size_t bytes) {
   return static_cast<int>(syscall(SYS_munlock, page, bytes));
 }
 
-// On kernels that move pages, and on those that do not (before Linux 6.8).
-enum class Kernel { kMoves, kOnlyLifts };
+// On kernels that give pages back where they are, on those that do not (before Linux 6.14), and on those that do not
+// move pages either (before 6.8).
+enum class Kernel { kDropsInPlace, kMoves, kOnlyLifts };
 
 class LiftTest : public testing::TestWithParam<Kernel> {
  protected:
   void start(
       Content kind = Content::kCompressible, void (*more)(Options&) = [](Options&) {}) {
     kind_ = kind;
-    a_.options().uffd_move = GetParam() == Kernel::kMoves;
+    a_.options().uffd_move = GetParam() != Kernel::kOnlyLifts;
+    a_.options().drop_in_place = GetParam() == Kernel::kDropsInPlace;
     more(a_.options());
     if (const char* why = a_.start(kLimit, size_t{256} << 20)) GTEST_SKIP() << why;
-    if (GetParam() == Kernel::kMoves && !moves_pages(a_)) GTEST_SKIP() << "the kernel cannot move pages";
+    if (GetParam() != Kernel::kOnlyLifts && !moves_pages(a_)) GTEST_SKIP() << "the kernel cannot move pages";
+    if (GetParam() == Kernel::kDropsInPlace && !os::can_drop_in_place()) GTEST_SKIP() << "not before Linux 6.14";
     for (unsigned i = 0; i < kBlocks; ++i) {
       blocks_.push_back(static_cast<char*>(a_->malloc(nullptr, kBlock)));
       ASSERT_NE(blocks_.back(), nullptr);
@@ -328,7 +332,7 @@ TEST_P(LiftTest, PinnedPagesKeepWhatADeviceWrites) {
   const uint64_t lifted = settled_stats(a_).pglift;
   for (unsigned round = 0; round < 4; ++round) {
     // The others can be moved; where they cannot, everything stays.
-    if (GetParam() == Kernel::kMoves) {
+    if (GetParam() != Kernel::kOnlyLifts) {
       ASSERT_TRUE(swap_out((kBlocks - 1) * kPagesPerBlock));
     } else {
       const uint64_t rotated = a_.reclaimer().stats().pgrotated;
@@ -355,7 +359,7 @@ TEST_P(LiftTest, WhatADeviceWritesBeforeItLetsGoIsNotLost) {
   if (testing::Test::IsSkipped()) return;
   constexpr unsigned kBuffers = 16;
   // Where nothing else can be done kswapd lifts pages and puts them back all the time.
-  const unsigned rounds = GetParam() == Kernel::kMoves ? 100 : 10;
+  const unsigned rounds = GetParam() == Kernel::kOnlyLifts ? 10 : 100;
   std::vector<iovec> buffers;
   for (unsigned b = 0; b < kBuffers; ++b)
     buffers.push_back({page(1 + b % (kBlocks - 1), (b + 1) * 4 * kStride), kPageSize});
@@ -469,8 +473,28 @@ TEST_P(LiftTest, DroppedAndFreedPagesAreGone) {
   expect_all();
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, LiftTest, testing::Values(Kernel::kMoves, Kernel::kOnlyLifts),
-                         [](const auto& kernel) { return kernel.param == Kernel::kMoves ? "Moves" : "OnlyLifts"; });
+// What the kernel may do when the machine is short of memory: it drops pages that are marked and not copied yet.
+TEST_P(LiftTest, WhatTheKernelDropsMeanwhileIsNotLost) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  if (os::vm_system_swaps()) GTEST_SKIP() << "the kernel swaps by itself";
+  std::atomic<bool> stop{false};
+  std::thread kernel([&] {
+    while (!stop)
+      for (char* block : blocks_) madvise(block, kBlock, MADV_PAGEOUT);
+  });
+  touch_until_lifted(10);
+  stop = true;
+  kernel.join();
+  expect_all();
+}
+
+const char* name_of(Kernel kernel) {
+  return kernel == Kernel::kDropsInPlace ? "DropsInPlace" : kernel == Kernel::kMoves ? "Moves" : "OnlyLifts";
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, LiftTest, testing::Values(Kernel::kDropsInPlace, Kernel::kMoves, Kernel::kOnlyLifts),
+                         [](const auto& kernel) { return name_of(kernel.param); });
 
 }  // namespace
 }  // namespace weir

@@ -55,6 +55,7 @@ struct Regime {
   bool file;
   bool changes;  // the compressor, meanwhile
   bool moves = true;
+  bool in_place = true;
 };
 constexpr Regime kRegimes[] = {
     {"lz4", true, ZswapCompressor::kLz4, false, false},
@@ -62,6 +63,7 @@ constexpr Regime kRegimes[] = {
     {"both codecs and a file", true, ZswapCompressor::kLz4, true, true},
     {"zstd and a file", true, ZswapCompressor::kZstd, true, false},
     {"a file", false, ZswapCompressor::kLz4, true, false},
+    {"as before Linux 6.14", true, ZswapCompressor::kLz4, true, false, true, false},
     {"as before Linux 6.8", true, ZswapCompressor::kLz4, true, false, false},
 };
 
@@ -463,6 +465,7 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   options.decay_ms = 100;
   options.zswap = regime.zswap;
   options.uffd_move = regime.moves;
+  options.drop_in_place = regime.in_place;
   options.zswap_compressor = regime.compressor;
   if (regime.file && !options.swap.assign(std::filesystem::temp_directory_path().string()))
     failed("the path of the temporary folder is too long", nullptr, 0);
