@@ -13,6 +13,7 @@
 #include "mm/handle_fault.h"
 #include "os/env.h"
 #include "os/proc.h"
+#include "os/vm.h"
 #include "topology/sysfs.h"
 
 namespace weir {
@@ -333,6 +334,16 @@ size_t process_trim() {
   size_t bytes = 0;
   if (process_start()) report_misuse(allocator.trim(own_cache(), bytes), "free");
   return bytes;
+}
+
+long process_madvise(void* address, size_t bytes, int advice) {
+  Reclaimer* const reclaimer = process_started() ? allocator.reclaimer() : nullptr;
+  const auto begin = reinterpret_cast<uintptr_t>(address), end = begin + align_up(bytes, kPageSize);
+  // Of the rest, and what is wrong, the kernel knows all there is to know.
+  if (reclaimer == nullptr || !Reclaimer::gives_up(advice) || reclaimer->mode() != Reclaimer::Mode::kSwap ||
+      begin % kPageSize != 0 || end <= begin)
+    return os::vm_advise(address, bytes, advice);
+  return reclaimer->give_up(static_cast<char*>(address), reinterpret_cast<char*>(end), advice);
 }
 
 void process_release_caches() {

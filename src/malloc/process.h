@@ -53,6 +53,8 @@ void* process_realloc(void* p, size_t size);
 // `alignment` must be a power of two.
 void* process_memalign(size_t alignment, size_t size);
 size_t process_usable_size(const void* p);
+// madvise; 0 or -errno. What is given up of the heap is gone wherever it is kept.
+long process_madvise(void* address, size_t bytes, int advice);
 // Gives everything unused back; bytes.
 size_t process_trim();
 // Gives back to the zones what the calling thread's cache and the depots keep.

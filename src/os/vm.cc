@@ -34,10 +34,14 @@ void* map(void* address, size_t bytes, int protection, int flags) {
 }
 
 bool advise(void* address, size_t bytes, int advice) {
-  return syscall6(SYS_madvise, as_arg(address), static_cast<long>(bytes), advice) == 0;
+  return vm_advise(address, bytes, advice) == 0;
 }
 
 }  // namespace
+
+long vm_advise(void* address, size_t bytes, int advice) {
+  return syscall6(SYS_madvise, as_arg(address), static_cast<long>(bytes), advice);
+}
 
 void* vm_reserve(size_t bytes, void* wish) {
   return map(wish, bytes, PROT_NONE, kAnonymous);

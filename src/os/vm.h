@@ -23,6 +23,9 @@ namespace weir::os {
 [[nodiscard]] bool vm_protect_none(void* address, size_t bytes);
 void vm_unmap(void* address, size_t bytes);
 
+// madvise, as the program calls it; 0 or -errno.
+[[nodiscard]] long vm_advise(void* address, size_t bytes, int advice);
+
 // Gives the memory behind the pages back; they read as zeros afterwards. False when the kernel refuses (mlocked pages).
 [[nodiscard]] bool vm_purge(void* address, size_t bytes);
 // The same for several ranges, with one interrupt to the other processors where the kernel can (Linux 6.16). Returns

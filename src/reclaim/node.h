@@ -220,6 +220,8 @@ class NodeReclaim {
   // this address, and who waited for it is woken.
   void fill_dropped(ClusterId c, uint64_t pages);
   bool fill_dropped_at(const void* address);
+  // madvise for pages that follow each other in a cluster, by advice that gives their content up; as the kernel does.
+  [[nodiscard]] long give_up(ClusterId c, uint64_t pages, int advice);
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).

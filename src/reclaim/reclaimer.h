@@ -187,6 +187,12 @@ class Reclaimer {
   // A thread touches a page of a heap that was emptied.
   void report_retired_page(const NodeReclaim& node, Pfn pfn);
 
+  // -- content that the program gives up (give_up.cc)
+  // Whether that is what this advice to madvise does.
+  static bool gives_up(int advice);
+  // madvise with such advice for whole pages, also outside the arenas; 0 or -errno.
+  [[nodiscard]] long give_up(char* begin, char* end, int advice);
+
   // -- threads of the program, by themselves: handlers follow them to their processors
   void add_thread();
   void remove_thread() { cpus_.remove(); }
@@ -361,6 +367,7 @@ class Reclaimer {
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
   void handle_staging_fault(const void* address);
+  char* next_arena(char* begin, char* end) const;
   bool enter_eviction();
   void leave_eviction();
   void note_peak();

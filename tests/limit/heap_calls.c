@@ -2,6 +2,7 @@
  * there, calloc of such, arrays that grow, mlock, MADV_DONTNEED, mprotect, system calls that fill and send buffers. */
 // limit: cases=sparse,calloc,realloc,shrink,mlock,dontneed,mprotect,syscalls,children timeout=60
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "limit.h"
@@ -116,8 +117,14 @@ static void lock_part(void) {
   free_data(&data);
 }
 
-/* After MADV_DONTNEED pages may hold anything here (a page that is swapped out keeps its content, which the kernel
- * would drop), but what is written then stays, and so does everything else. */
+static int is_zero_page(const uint64_t* page) {
+  uint64_t all = 0;
+  for (size_t i = 0; i < kWordsPerPage; ++i) all |= page[i];
+  return all == 0;
+}
+
+/* After MADV_DONTNEED pages are zero wherever they were, after MADV_FREE zero or what they were, what is written then
+ * stays, and so does everything else. */
 static void drop_part(void) {
   make_twice_the_limit(&data);
   for (unsigned b = 0; b < data.count; ++b) {
@@ -127,9 +134,18 @@ static void drop_part(void) {
     uintptr_t end = ((uintptr_t)block->words + block->count * 8) & ~(PAGE - 1);
     if (end <= first) continue;
     if (b % 2 != 0) memset((void*)first, 1, end - first);
-    CHECK(madvise((void*)first, end - first, MADV_DONTNEED) == 0);
+    const int advice = b % 3 == 0 ? MADV_FREE : MADV_DONTNEED;
+    const uint64_t before = *(uint64_t*)first;
+    CHECK((b % 7 < 4 ? madvise((void*)first, end - first, advice) : syscall(SYS_madvise, first, end - first, advice)) ==
+          0);
+    if (advice == MADV_FREE) CHECK(*(uint64_t*)first == before || is_zero_page((uint64_t*)first));
+    for (uintptr_t page = first; advice != MADV_FREE && page < end; page += PAGE) CHECK(is_zero_page((uint64_t*)page));
     write_block(&data, b, 11);
   }
+  errno = 0;
+  CHECK(madvise((char*)data.blocks[0].words + 1, PAGE, MADV_DONTNEED) == -1 && errno == EINVAL);
+  errno = 0;
+  CHECK(syscall(SYS_madvise, data.blocks[0].words, PAGE, 12345) == -1 && errno == EINVAL);
   check_data(&data);
   rewrite_data(&data, 12);
   check_data(&data);

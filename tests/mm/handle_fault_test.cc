@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/memory_lock.h"
 #include "support/page_content.h"
 #include "support/random.h"
 #include "support/squeeze.h"
@@ -515,6 +516,85 @@ TEST_F(File, ReadaheadStopsBeforeADamagedPage) {
   EXPECT_EQ(stats().swap_read_error, 1u);
   static_cast<void>(testing::internal::GetCapturedStderr());
   EXPECT_STREQ(a_.allocator().verify(), nullptr);
+}
+
+// -- content that the program gives up --------------------------------------------------------------------------------
+
+class GivenUp : public HandleFault {
+ protected:
+  void configure(Options& options) override { options.standby_percent = 50; }
+  long give_up(size_t first, size_t pages, int advice) {
+    return a_.reclaimer().give_up(page(first), page(first) + pages * kPageSize, advice);
+  }
+  void expect_gone(size_t first, size_t pages) {
+    for (size_t i = first; i < first + pages; ++i) {
+      EXPECT_FALSE(is_swapped(i) || is_standby(i) || is_counted(i)) << i;
+      EXPECT_EQ(os::vm_resident(page(i), kPageSize), Pages(0)) << i;
+    }
+    expect_whole();
+    for (size_t i = first; i < first + pages; ++i) EXPECT_TRUE(is_zero(page(i), kPageSize)) << i;
+    expect_whole();
+  }
+};
+
+TEST_F(GivenUp, IsGoneFromCompressedMemory) {
+  ASSERT_TRUE(swap_all());
+  const uint64_t stored = stats().zswap_stored.v;
+  const size_t first = cluster_start(0) + kClusterPages - 5;
+  ASSERT_EQ(give_up(first, 10, MADV_DONTNEED), 0);
+  EXPECT_EQ(stats().zswap_stored.v + 10, stored) << "of two clusters";
+  expect_gone(first, 10);
+  EXPECT_TRUE(is_intact(first - 1) && is_intact(first + 10));
+}
+
+TEST_F(GivenUp, IsGoneFromStandby) {
+  ASSERT_TRUE(squeeze(a_, Pages(kDataPages + 64), [&] { return a_.node().standby().v >= kDataPages / 4; }));
+  size_t one = 0;
+  while (!is_standby(one)) ++one;
+  ASSERT_EQ(give_up(one, 1, MADV_FREE), 0);
+  expect_gone(one, 1);
+}
+
+TEST_F(GivenUp, IsGoneWhereItIs) {
+  const size_t first = cluster_start(0);
+  // Touches are not seen yet.
+  ASSERT_EQ(give_up(first, 3, MADV_DONTNEED), 0);
+  for (size_t i = first; i < first + 3; ++i) {
+    EXPECT_TRUE(is_zero(page(i), kPageSize));
+    page(i)[0] = 1;
+  }
+  ASSERT_TRUE(swap_all());
+  for (size_t i = first; i < first + 7; ++i) touch(page(i));
+  ASSERT_EQ(give_up(first, 7, MADV_DONTNEED), 0);
+  expect_gone(first, 7);
+}
+
+TEST_F(GivenUp, IsNotWhatTheKernelRefuses) {
+  ASSERT_TRUE(swap_all());
+  const size_t first = cluster_start(0);
+  touch(page(first + 1));
+  ASSERT_TRUE(lock_memory(page(first + 1), kPageSize));
+  EXPECT_EQ(give_up(first, 2, MADV_DONTNEED), -EINVAL) << "locked";
+  EXPECT_TRUE(unlock_memory(page(first + 1), kPageSize));
+  EXPECT_TRUE(is_intact(first + 1));
+  EXPECT_FALSE(Reclaimer::gives_up(MADV_WILLNEED));
+  EXPECT_FALSE(Reclaimer::gives_up(MADV_PAGEOUT));
+  expect_whole();
+}
+
+// Memory of the program's own on both sides of the arena, and gaps.
+TEST_F(GivenUp, ReachesBeyondTheHeap) {
+  auto* const other =
+      static_cast<char*>(mmap(nullptr, 3 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(other, MAP_FAILED);
+  memset(other, 1, 3 * kPageSize);
+  ASSERT_EQ(a_.reclaimer().give_up(other, other + kPageSize, MADV_DONTNEED), 0);
+  EXPECT_TRUE(is_zero(other, kPageSize));
+  ASSERT_EQ(munmap(other + kPageSize, kPageSize), 0);
+  EXPECT_EQ(a_.reclaimer().give_up(other, other + 3 * kPageSize, MADV_DONTNEED), -ENOMEM);
+  EXPECT_TRUE(is_zero(other + 2 * kPageSize, kPageSize)) << "behind the gap, too";
+  munmap(other, kPageSize);
+  munmap(other + 2 * kPageSize, kPageSize);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
 // 77 the system does not let pages be swapped.
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -308,6 +309,7 @@ class Worker {
       return;
     }
     const size_t first = random_.below(block.written.size());
+    if (random_.below(8) == 0) return give_up(block, first);
     // Several in sequence, as programs do.
     for (size_t page = first; page < block.written.size() && page < first + 1 + random_.below(12); ++page) {
       check_page(block, page);
@@ -315,6 +317,16 @@ class Worker {
       block.written[page] = new_seed(block.size);
       write_content(block.p + page * kPageSize, kPageSize, block.written[page]);
     }
+  }
+
+  // As madvise does it.
+  void give_up(Block& block, size_t first) {
+    const size_t pages = 1 + random_.below(block.written.size() - first < 200 ? block.written.size() - first : 200);
+    char* const begin = block.p + first * kPageSize;
+    if (s_.a.reclaimer().give_up(begin, begin + pages * kPageSize, MADV_DONTNEED) != 0)
+      failed("pages cannot be given up", begin, pages);
+    for (size_t page = first; page < first + pages; ++page) block.written[page] = 0;
+    check_page(block, first);
   }
 
   void check_page(const Block& block, size_t page) {

@@ -1,11 +1,13 @@
-// Notices that the program is about to filter its system calls, so that weir starts no thread from then on: a filter
-// may end the process for clone(2). prctl and syscall are the ways there (libseccomp uses the latter); both pass
-// everything on as the C library does.
+// System calls of the program that weir must know of; everything is passed on as the C library does.
+// - It is about to filter its system calls, so that weir starts no thread from then on, for which a filter may end the
+//   process. prctl and syscall are the ways there (libseccomp uses the latter).
+// - It gives up content of its heap, which may lie elsewhere: madvise, also through syscall.
 #include <errno.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "malloc/decay.h"
+#include "malloc/process.h"
 #include "os/syscall.h"
 
 #define WEIR_EXPORT extern "C" __attribute__((visibility("default")))
@@ -23,13 +25,20 @@ inline bool is_error(long result) {
   return __builtin_expect(result < 0 && result >= -4095, 0);
 }
 
+__attribute__((noinline)) long advise(long address, long bytes, long advice) {
+  const long result =
+      weir::process_madvise(reinterpret_cast<void*>(address), static_cast<size_t>(bytes), static_cast<int>(advice));
+  return is_error(result) ? fail(result) : result;
+}
+
 }  // namespace
 
-// The C library declares both with "...", which passes integers like named parameters on x86-64 and arm64.
+// The C library declares these two with "...", which passes integers like named parameters on x86-64 and arm64.
 WEIR_EXPORT long weir_syscall(long n, long a, long b, long c, long d, long e, long f) asm("syscall");
 WEIR_EXPORT int weir_prctl(int option, long a, long b, long c, long d) asm("prctl");
 
 long weir_syscall(long n, long a, long b, long c, long d, long e, long f) {
+  if (__builtin_expect(n == SYS_madvise, 0)) return advise(a, b, c);
   if (__builtin_expect(n == SYS_seccomp, 0)) weir::decay_forbid_threads();
   const long result = weir::os::syscall6(n, a, b, c, d, e, f);
   return is_error(result) ? fail(result) : result;
@@ -39,4 +48,8 @@ int weir_prctl(int option, long a, long b, long c, long d) {
   if (option == PR_SET_SECCOMP) weir::decay_forbid_threads();
   const long result = weir::os::syscall6(SYS_prctl, option, a, b, c, d);
   return static_cast<int>(is_error(result) ? fail(result) : result);
+}
+
+WEIR_EXPORT int madvise(void* address, size_t bytes, int advice) noexcept {
+  return static_cast<int>(advise(reinterpret_cast<long>(address), static_cast<long>(bytes), advice));
 }
