@@ -1,7 +1,7 @@
 // How pages that lie in many short runs leave memory without being lifted (compare lift.cc), where the kernel can mark
 // many ranges by one call (Linux 6.14). Lifting interrupts the other processors three times a cluster, because each
 // lifted cluster is a mapping; and what lies between, which the program uses, is away meanwhile and has to be copied
-// back. Here it is five times for all clusters of a pageblock, and what is between can be read.
+// back. Here it is five times for all clusters of a stripe that lie side by side, and what is between can be read.
 //
 // The pages are write-protected, so that the program cannot change them; copied; marked (MADV_FREE); copied once more,
 // because a device may have written to them meanwhile; and given back, which the kernel refuses for whatever anything
@@ -47,11 +47,12 @@ uint64_t NodeReclaim::hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t 
     if (present_runs(idle & resident & run_mask(run)) > 1) guarded |= run_mask(run);
   if (guarded == 0) return 0;
   const uint64_t here = os::vm_resident_mask(zone_->address(c * kClusterPages), kClusterPages) & guarded;
-  // What is not there was dropped by the program, or never touched; unless it is the kernel's swap.
-  if ((here & idle) == 0 || ((resident & guarded & ~here) != 0 && os::vm_system_swaps())) return 0;
+  // What is not there was dropped by the program, or never touched; unless it is in Standby, or the kernel's swap.
+  const uint64_t gone = guarded & ~here & ~map_[c].standby.load();
+  if ((here & idle) == 0 || ((resident & gone) != 0 && os::vm_system_swaps())) return 0;
   // Marking would be refused, and with it that of the others.
   if (os::vm_is_locked(zone_->address(c * kClusterPages), kClusterBytes)) return 0;
-  zone_->uncharge(c, guarded & ~here);
+  zone_->uncharge(c, gone);
   zone_->charge(c, here);
   const uint64_t leaving = here & idle;
   lift.clusters[lift.count++] = {c, leaving, leaving, leaving & at_once, guarded, leaving};
@@ -59,7 +60,7 @@ uint64_t NodeReclaim::hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t 
   return guarded;
 }
 
-// The claimed pages of a batch, as ranges of one pageblock each; returns how many.
+// The claimed pages of a batch, as ranges of one stripe each; returns how many.
 unsigned NodeReclaim::guarded_ranges(const Lift& lift, os::VmRange* ranges) const {
   unsigned nr = 0;
   for (unsigned n = 0; n < lift.count; ++n) {
@@ -69,7 +70,7 @@ unsigned NodeReclaim::guarded_ranges(const Lift& lift, os::VmRange* ranges) cons
       char* const begin = zone_->address(c * kClusterPages + run.first);
       const size_t bytes = (run.end - run.first) * kPageSize;
       const bool joined = nr != 0 && static_cast<char*>(ranges[nr - 1].address) + ranges[nr - 1].bytes == begin &&
-                          (run.first != 0 || c % kClustersPerPageblock != 0);
+                          (run.first != 0 || Shards::is_in_one_stripe(c, c - 1));
       if (joined)
         ranges[nr - 1].bytes += bytes;
       else

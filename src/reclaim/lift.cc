@@ -100,20 +100,25 @@ bool NodeReclaim::goes_in_place(Lift& lift) const {
   return lift.in_place;
 }
 
-// Whether inactive pages of a cluster most likely are to be lifted.
-bool NodeReclaim::would_be_lifted(ClusterId c) const {
+// A cluster's inactive pages, at a glance.
+uint64_t NodeReclaim::leaving_pages(ClusterId c) const {
   const Cluster& cluster = map_[c];
   const uint64_t active = cluster.active.load(std::memory_order_relaxed);
   const uint64_t stay = cluster.standby.load() | cluster.garbage.load() | unevictable(c) | active |
                         map_.more(c).active_high.load(std::memory_order_relaxed);
-  return runs_in(zone_->resident_mask(c) & cluster.allocated.load() & ~stay) * kRunCost > kLiftCost;
+  return zone_->resident_mask(c) & cluster.allocated.load() & ~stay;
 }
 
-// Of a cluster's inactive pages (`idle`, present or not), and the active ones (`kept`), those that are better lifted
-// and compressed at once.
-uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t kept, bool in_place) {
+// Whether such are most likely to be lifted.
+bool NodeReclaim::is_worth_lifting(uint64_t pages) {
+  return runs_in(pages) * kRunCost > kLiftCost;
+}
+
+// Of a cluster's inactive pages (`idle`, present or not), and others that may lie between them, those that are better
+// lifted and compressed at once.
+uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t others, bool in_place) {
   if (!policy_.zswap || shards_->status < 0 || pool_.pool_pages() >= policy_.zswap_max.load()) return 0;
-  const uint64_t resident = zone_->resident_mask(c), all = (idle | kept) & ~map_.more(c).clean.load();
+  const uint64_t resident = zone_->resident_mask(c), all = (idle | others) & ~map_.more(c).clean.load();
   uint64_t worth = 0;
   for (BitRun run = next_run(all, 0); run.first < kClusterPages; run = next_run(all, run.end)) {
     const uint64_t present = idle & resident & run_mask(run);
@@ -121,7 +126,7 @@ uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t kept, b
     const BitRun span = {static_cast<unsigned>(std::countr_zero(present)),
                          kClusterPages - static_cast<unsigned>(std::countl_zero(present))};
     // In place, what lies between stays where it is, and without a gap between clusters there are fewer ranges.
-    const uint64_t between = in_place ? 0 : kept & resident & run_mask(span);
+    const uint64_t between = in_place ? 0 : others & resident & run_mask(span);
     if (runs_in(present) * kRunCost > kLiftCost + pages_in(between)) worth |= run_mask(in_place ? run : span);
   }
   if (worth == 0) return 0;
@@ -263,7 +268,7 @@ bool NodeReclaim::copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned 
 
 // What of a batch was not given back, and where it is now.
 void NodeReclaim::keep_refused(Lift& lift, Kept* kept) {
-  uint64_t held[Lift::kClusters];
+  uint64_t held[Lift::kMostClusters];
   if (lift.in_place)
     find_held(lift, held);
   else
@@ -296,7 +301,7 @@ Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
     give_up_lift(lift);
     return Pages(0);
   }
-  Kept kept[Lift::kClusters];
+  Kept kept[Lift::kMostClusters];
   keep_refused(lift, kept);
   if (lift.in_place) end_in_place(lift);
   char *content = lift.content, *before = lift.before;

@@ -36,6 +36,7 @@ struct Shards {
   std::atomic<bool> wake_wanted{false};
   void ask_for_wake() { wake_wanted.store(true); }
 
+  static constexpr bool is_in_one_stripe(ClusterId a, ClusterId b) { return a >> kStripeShift == b >> kStripeShift; }
   unsigned shard_of(ClusterId c) const { return (c >> kStripeShift) % count; }
   int fd_of(ClusterId c) const { return fds[shard_of(c)]; }
 };

@@ -48,13 +48,15 @@ ClusterId NodeReclaim::pop_present() {
 // each range, whatever is in it. Neighbours come to be of one age by that.
 NodeReclaim::ClusterRun NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts) {
   ClusterRun run = {c, c + 1};
-  if (!would_be_lifted(c) || !goes_in_place(lifts)) return run;
-  const ClusterId begin = c - c % kClustersPerPageblock, end = begin + kClustersPerPageblock;
-  unsigned pages = lifts.pages + static_cast<unsigned>(std::popcount(zone_->resident_mask(c)));
+  const uint64_t own_pages = leaving_pages(c);
+  if (!is_worth_lifting(own_pages) || !goes_in_place(lifts)) return run;
+  unsigned pages = lifts.pages + static_cast<unsigned>(std::popcount(own_pages));
   unsigned count = lifts.count + 1;
   const auto take = [&](ClusterId next) {
-    pages += static_cast<unsigned>(std::popcount(zone_->resident_mask(next)));
-    if (count == Lift::kClusters || pages > Lift::kMostPages || !would_be_lifted(next)) return false;
+    if (!Shards::is_in_one_stripe(c, next) || count == lifts.most_clusters()) return false;
+    const uint64_t leaving = leaving_pages(next);
+    pages += static_cast<unsigned>(std::popcount(leaving));
+    if (pages > Lift::kMostPages || !is_worth_lifting(leaving)) return false;
     LockGuard guard(lists_mutex_);
     if (!map_[next].listed.load(std::memory_order_relaxed) || !own(next)) return false;
     present_.remove(map_, next);
@@ -62,8 +64,8 @@ NodeReclaim::ClusterRun NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts) {
     ++count;
     return true;
   };
-  while (run.end != end && take(run.end)) ++run.end;
-  while (run.first != begin && take(run.first - 1)) --run.first;
+  while (run.end < zone_->accessible_estimate().v / kClusterPages && take(run.end)) ++run.end;
+  while (run.first != 0 && take(run.first - 1)) --run.first;
   return run;
 }
 
