@@ -47,6 +47,8 @@ struct ZoneHooks {
   void (*own)(void* self, Pfn first, Pages count, uint32_t owner) = nullptr;
   // Until pages that were given out are free again, touching them is an error. No lock of reclaim's held.
   void (*retire)(void* self, Pfn first, Pages count) = nullptr;
+  // Those of 64 pages that have content, in memory or elsewhere. Takes no lock.
+  uint64_t (*content)(void* self, uint32_t cluster) = nullptr;
 };
 
 struct ZoneConfig {
@@ -124,12 +126,12 @@ class Zone {
   // from then on, for as long as they are given out.
   void retire(Pfn first, Pages count);
 
-  // The first stretch of pages in [first, end) that may hold old data; an empty one at `end` when none does. Stable for
-  // pages that the caller owns.
+  // The first stretch of pages in [first, end) that may hold old data, wherever it is; an empty one at `end` when none
+  // does. Stable for pages that the caller owns.
   struct Stretch {
     Pfn first, end;
   };
-  Stretch find_resident(Pfn first, Pfn end);
+  Stretch find_content(Pfn first, Pfn end);
 
   // Moves all `count` pages of the run `from` to the start of the longer run `to` by page tables, and frees `from`.
   // kMoved: `to` lies in mappings of its own until renew_mapping. kFailed: nothing happened. Both runs are the
@@ -159,9 +161,10 @@ class Zone {
   // By one thread at a time.
   void set_watermarks(const Watermarks& marks);
   uint64_t resident_mask(uint32_t cluster) const {
-    return __atomic_load_n(&arena_.residency()[cluster], __ATOMIC_RELAXED);
+    return __atomic_load_n(&arena_.residency()[cluster], __ATOMIC_ACQUIRE);
   }
-  // Counts pages of a cluster as having memory, or no more; returns those that changed.
+  // Counts pages of a cluster as having memory, or no more; returns those that changed. Who sees that they have none
+  // sees what was done before (release).
   uint64_t charge(uint32_t cluster, uint64_t pages);
   uint64_t uncharge(uint32_t cluster, uint64_t pages);
   // Memory that reclaim holds for this zone outside the arena.
@@ -212,6 +215,7 @@ class Zone {
   void note_touched(Pfn first, Pages count) WEIR_REQUIRES(mutex_);
   size_t clear_resident(Pfn first, Pages count);
   bool renew_limited(Pfn first, Pages count);
+  Stretch find_kept(Pfn first, Pfn end) const;
   bool purge_held(Pfn first, Pages count);
   Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
   Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);

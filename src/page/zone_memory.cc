@@ -3,6 +3,7 @@
 //
 // Thread safety and invariants: zone.h. System calls come without the lock: on blocks that are off the lists, or on
 // runs of the caller's.
+#include <bit>
 #include <cstring>
 
 #include "base/bitmap.h"
@@ -19,7 +20,24 @@ constexpr unsigned kPurgeBatchBlocks = 32;
 
 }  // namespace
 
-Zone::Stretch Zone::find_resident(Pfn first, Pfn end) {
+// With a limit, pages may leave memory at any moment, with the old data that they hold.
+Zone::Stretch Zone::find_kept(Pfn first, Pfn end) const {
+  constexpr Pfn kWord = bitmap::kWordBits;
+  const auto next = [&](Pfn from, bool kept) {
+    for (Pfn at = from; at < end; at = (at / kWord + 1) * kWord) {
+      const uint64_t content = config_.hooks.content(config_.hooks.self, at / kWord);
+      const uint64_t found = (kept ? content : ~content) & (~uint64_t{0} << at % kWord);
+      const Pfn hit = at / kWord * kWord + static_cast<Pfn>(std::countr_zero(found));
+      if (found != 0) return hit < end ? hit : end;
+    }
+    return end;
+  };
+  const Pfn from = next(first, true);
+  return {from, next(from, false)};
+}
+
+Zone::Stretch Zone::find_content(Pfn first, Pfn end) {
+  if (limited()) return find_kept(first, end);
   // Words of the map are shared with neighbours, whose owners change their bits under the lock.
   LockGuard guard(mutex_);
   const size_t from = bitmap::find_next(arena_.residency(), first, end, true);

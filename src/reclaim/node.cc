@@ -100,7 +100,14 @@ void NodeReclaim::change_policy(const ReclaimPolicy& policy) {
 }
 
 ZoneHooks NodeReclaim::hooks() {
-  return {this, cover, allocated, forget, drop, keep, own, retire};
+  return {this, cover, allocated, forget, drop, keep, own, retire, content};
+}
+
+// In this order: who puts a page away notes where it is, then that it has no memory any more.
+uint64_t NodeReclaim::content(void* self, uint32_t cluster) {
+  const auto& node = *static_cast<NodeReclaim*>(self);
+  const uint64_t resident = node.zone_->resident_mask(cluster);
+  return resident | node.map_[cluster].swapped.load();
 }
 
 bool NodeReclaim::cover(void* self, Pages accessible) {

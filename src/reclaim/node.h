@@ -300,6 +300,7 @@ class NodeReclaim {
   static void keep(void* self, Pfn first, Pages count);
   static void own(void* self, Pfn first, Pages count, uint32_t owner);
   static void retire(void* self, Pfn first, Pages count);
+  static uint64_t content(void* self, uint32_t cluster);
   void revive(ClusterId c, uint64_t pages);
   static void drop(void* self, Pfn first, Pages count, bool begin);
   bool init_pool();

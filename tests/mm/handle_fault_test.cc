@@ -301,6 +301,23 @@ TEST_F(Zswap, AnOldFaultOnAFreedPageGivesItNoMemory) {
   EXPECT_EQ(os::vm_resident(freed, kPageSize), Pages(1));
 }
 
+// calloc clears what has content, and a new run's old data may have left memory before that.
+TEST_F(Zswap, WhatIsAwayIsContentToo) {
+  ASSERT_TRUE(swap_all());
+  const Pfn first = pfn(0), end = first + static_cast<Pfn>(kBlockPages);
+  touch(page(3));
+  EXPECT_FALSE(is_counted(2));
+  const Zone::Stretch all = a_.zone().find_content(first, end);
+  EXPECT_TRUE(all.first == first && all.end == end);
+  ASSERT_EQ(a_.reclaimer().give_up(page(70), page(75), MADV_DONTNEED), 0);
+  const Zone::Stretch before = a_.zone().find_content(first + 1, end);
+  EXPECT_TRUE(before.first == first + 1 && before.end == first + 70);
+  const Zone::Stretch behind = a_.zone().find_content(first + 71, end);
+  EXPECT_TRUE(behind.first == first + 75 && behind.end == end);
+  const Zone::Stretch none = a_.zone().find_content(first + 71, first + 74);
+  EXPECT_TRUE(none.first == first + 74 && none.end == first + 74);
+}
+
 TEST_F(Zswap, ReadaheadGrowsInSequence) {
   ASSERT_TRUE(swap_all());
   const ReclaimStats before = stats();

@@ -49,7 +49,7 @@ class ZoneProperty : public testing::TestWithParam<uint64_t> {
     uint64_t maybe = 0;
     const Pfn end = run.head + static_cast<Pfn>(live.pages);
     for (Pfn p = run.head; p < end;) {
-      const Zone::Stretch s = z_->find_resident(p, end);
+      const Zone::Stretch s = z_->find_content(p, end);
       for (; p < s.first; ++p) {
         const uint64_t* word = reinterpret_cast<uint64_t*>(z_->address(p));
         ASSERT_EQ(word[0] | word[kPageSize / 8 - 1], 0u) << "page " << p << " is called untouched";

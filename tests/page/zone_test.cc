@@ -68,10 +68,10 @@ TEST(Zone, TellsHowMuchMayHoldOldData) {
   const PageRun again = z->alloc_run(Pages(64), Pages(1), kMovable);
   EXPECT_EQ(again.head, first.head);
   EXPECT_EQ(again.resident, Pages(32));
-  const Zone::Stretch s = z->find_resident(again.head, again.head + 64);
+  const Zone::Stretch s = z->find_content(again.head, again.head + 64);
   EXPECT_EQ(s.first, again.head);
   EXPECT_EQ(s.end, again.head + 32);
-  EXPECT_EQ(z->find_resident(s.end, again.head + 64).first, again.head + 64) << "none: at the end";
+  EXPECT_EQ(z->find_content(s.end, again.head + 64).first, again.head + 64) << "none: at the end";
 }
 
 TEST(Zone, FreeRunRefusesWhatIsNoRun) {
