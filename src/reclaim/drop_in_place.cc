@@ -139,6 +139,12 @@ void NodeReclaim::find_held(Lift& lift, uint64_t* held) {
   expect_faults(lift);
 }
 
+// From now on handlers map what this thread misses of the batch.
+void NodeReclaim::expect_faults(const Lift& lift) {
+  evictor_.store(lift.thread, std::memory_order_relaxed);
+  in_place_.store(&lift);
+}
+
 // After this no handler maps a page of the batch any more, not even for a fault that was resolved meanwhile.
 void NodeReclaim::end_faults() {
   in_place_.store(nullptr);
@@ -164,9 +170,11 @@ bool NodeReclaim::refill_from(const Lift& lift, Pfn pfn) {
 }
 
 bool NodeReclaim::refill(uint32_t thread, Pfn pfn) {
+  // Everybody else's faults touch no counter that handlers share. (The evictor's comes after it said who it is.)
+  if (thread == 0 || thread != evictor_.load(std::memory_order_relaxed)) return false;
   refilling_.fetch_add(1);
   const Lift* const lift = in_place_.load();
-  const bool done = lift != nullptr && thread != 0 && thread == lift->thread && refill_from(*lift, pfn);
+  const bool done = lift != nullptr && thread == lift->thread && refill_from(*lift, pfn);
   refilling_.fetch_sub(1);
   return done;
 }

@@ -195,7 +195,8 @@ bool NodeReclaim::fill_dropped_at(const void* address) {
   if (offset >= bytes_of(zone_->accessible_estimate())) return false;
   const Pfn pfn = static_cast<Pfn>(offset >> kPageShift);
   const ClusterId c = cluster_of(pfn);
-  fill_dropped(c, page_bit(pfn) & map_[c].standby.load());
+  // It may leave Standby while it is read: first it is garbage, too.
+  fill_dropped(c, page_bit(pfn) & (map_[c].standby.load() | map_[c].garbage.load()));
   os::uffd_wake(uffd_of(c), staging_address(pfn), kPageSize);
   return true;
 }

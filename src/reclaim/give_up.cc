@@ -25,16 +25,17 @@ bool Reclaimer::gives_up(int advice) {
   return advice == MADV_DONTNEED || advice == MADV_FREE || advice == kDontNeedLocked || advice == kGuardInstall;
 }
 
-// Pages that follow each other in a cluster. What the kernel refuses keeps its content.
+// Pages that follow each other in a cluster. What the kernel refuses keeps its content. What it may free when it wants
+// (MADV_FREE) is freed now: until then it would count, and it would stay marked where it is moved to.
 long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
   for (uint64_t mine; (mine = claim(c, pages)) != pages; os::yield()) release_from_outside(c, mine);
   char* const begin = zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages)));
-  const long result = os::vm_advise(begin, static_cast<size_t>(std::popcount(pages)) * kPageSize, advice);
+  const long result = os::vm_advise(begin, static_cast<size_t>(std::popcount(pages)) * kPageSize,
+                                    advice == MADV_FREE ? MADV_DONTNEED : advice);
   if (result == 0) {
     forget_content(c, pages);
-    // Their next touch is seen. What is marked only is there until the kernel wants it.
-    if (advice != MADV_FREE && is_armed(c / kClustersPerPageblock))
-      zone_->uncharge(c, pages & map_[c].allocated.load());
+    // Where their next touch is seen.
+    if (is_armed(c / kClustersPerPageblock)) zone_->uncharge(c, pages & map_[c].allocated.load());
   }
   release_from_outside(c, pages);
   return result;

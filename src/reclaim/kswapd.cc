@@ -44,9 +44,6 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
   kswapd.bench.lift.thread = os::thread_id();
   for (;;) {
     const uint32_t word = kswapd.word.load(std::memory_order_acquire);
-    if (shards_.wake_wanted.exchange(false))
-      for (unsigned i = 0; i < nr_nodes_; ++i)
-        if (nodes_[i] != nullptr) nodes_[i]->wake_all();
     if (&kswapd == first_kswapd()) thaw_children();
     if (often_ != nullptr) often_();
     come_by(kswapd);
@@ -93,9 +90,13 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
   }
 }
 
-// What must not wait until a scan is over, which may go through all pages: what threads ask for, and the other members
-// of a pool, who take one that does not come by for one that was stopped.
+// What must not wait until a scan is over, which may go through all pages: who touched a page that a thread of the
+// program had claimed, what threads ask for, and the other members of a pool, who take one that does not come by for
+// one that was stopped.
 void Reclaimer::attend(Kswapd& kswapd) {
+  if (shards_.wake_wanted.load(std::memory_order_relaxed) && shards_.wake_wanted.exchange(false))
+    for (unsigned i = 0; i < nr_nodes_; ++i)
+      if (nodes_[i] != nullptr) nodes_[i]->wake_all();
   run_requests();
   update_limit(kswapd);
   serve_pool(kswapd);

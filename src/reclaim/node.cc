@@ -417,6 +417,9 @@ void NodeReclaim::undo_stray_touches(ClusterId c, uint64_t present) {
 // Of owners, what is away was forgotten before.
 bool NodeReclaim::after_fork_in_child(Fork kind) {
   uint64_t standby = 0, swapped = 0, garbage = 0;
+  // The parent's handlers were at work, and whoever was counted there would be waited for for ever.
+  refilling_.store(0);
+  evictor_.store(0);
   const uint32_t end = static_cast<uint32_t>(zone_->accessible_estimate().v / kPageblockPages);
   for (uint32_t block = 0; block < end; ++block) {
     if (!is_armed(block)) continue;

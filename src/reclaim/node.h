@@ -395,7 +395,7 @@ class NodeReclaim {
   uint64_t hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
   unsigned guarded_ranges(const Lift& lift, os::VmRange* ranges) const;
   bool guard(const Lift& lift, bool on);
-  void expect_faults(const Lift& lift) { in_place_.store(&lift); }
+  void expect_faults(const Lift& lift);
   void end_faults();
   bool refill_from(const Lift& lift, Pfn pfn);
   void find_held(Lift& lift, uint64_t* held);
@@ -448,6 +448,7 @@ class NodeReclaim {
   std::atomic<uint64_t> pool_counted_{0};
   std::atomic<uint32_t> pack_next_{0};          // where pack_pool goes on
   std::atomic<const Lift*> in_place_{nullptr};  // whose pages the evictor may miss at the moment
+  std::atomic<uint32_t> evictor_{0};            // the last thread that had such a batch
   std::atomic<uint32_t> refilling_{0};          // handlers that look at that
   std::atomic<uint32_t> lift_pause_{0};  // clusters still to be moved instead, after pages that are shared or pinned
   Mutex lists_mutex_;

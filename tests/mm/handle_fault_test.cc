@@ -581,9 +581,11 @@ TEST_F(GivenUp, IsGoneWhereItIs) {
     page(i)[0] = 1;
   }
   ASSERT_TRUE(swap_all());
-  for (size_t i = first; i < first + 7; ++i) touch(page(i));
+  for (size_t i = first; i < first + 14; ++i) touch(page(i));
   ASSERT_EQ(give_up(first, 7, MADV_DONTNEED), 0);
   expect_gone(first, 7);
+  ASSERT_EQ(give_up(first + 7, 7, MADV_FREE), 0);
+  expect_gone(first + 7, 7);
 }
 
 TEST_F(GivenUp, IsNotWhatTheKernelRefuses) {
