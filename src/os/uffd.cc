@@ -5,8 +5,11 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
+#include <bit>
+
 #include "base/units.h"
 #include "os/syscall.h"
+#include "os/vm.h"
 
 namespace weir::os {
 namespace {
@@ -20,7 +23,6 @@ constexpr unsigned long kIoctlMove = _IOWR(0xAA, 0x05, MoveRequest);
 constexpr uint64_t kFeatureMove = uint64_t{1} << 16;
 // linux/userfaultfd.h of Linux 6.6.
 constexpr uint64_t kFeaturePoison = uint64_t{1} << 14;
-constexpr uint64_t kMoveAllowHoles = uint64_t{1} << 1;
 // linux/userfaultfd.h of Linux 6.1.
 constexpr unsigned long kIoctlNew = _IO(0xAA, 0x00);
 
@@ -92,6 +94,17 @@ int shake_hands(int fd, uint64_t offered, UffdFeatures& features) {
   return fd;
 }
 
+// How many bytes there are without pages where a move found none.
+size_t hole_at(void* from, size_t bytes) {
+  constexpr size_t kMost = 64;
+  const size_t pages = bytes / kPageSize < kMost ? bytes / kPageSize : kMost;
+  const uint64_t there = vm_resident_mask(from, static_cast<unsigned>(pages));
+  size_t hole = there == 0 ? pages : static_cast<size_t>(std::countr_zero(there));
+  // What the kernel swapped out is not resident and can be moved; only of the first page the move has told.
+  if (hole > 1 && vm_system_swaps()) hole = 1;
+  return hole * kPageSize;
+}
+
 }  // namespace
 
 int uffd_open(int device, UffdFeatures& features) {
@@ -134,13 +147,20 @@ size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_
 size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error) {
   size_t done = 0;
   while (done < bytes) {
-    MoveRequest m = {address_of(to) + done, address_of(from) + done, bytes - done, kMoveAllowHoles, 0};
+    // Without UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES, with which Linux 6.18 never returns when a page that it has to try once
+    // more is gone by then (move_pages in mm/userfaultfd.c).
+    MoveRequest m = {address_of(to) + done, address_of(from) + done, bytes - done, 0, 0};
     const long result = request(uffd, kIoctlMove, &m);
     if (result == 0) return bytes;
     if (m.moved > 0) done += static_cast<size_t>(m.moved);
     if (result == -EAGAIN) continue;
-    error = m.moved < 0 ? static_cast<int>(-m.moved) : static_cast<int>(-result);
-    return done;
+    const int why = m.moved < 0 ? static_cast<int>(-m.moved) : static_cast<int>(-result);
+    const size_t hole = why == ENOENT ? hole_at(static_cast<char*>(from) + done, bytes - done) : 0;
+    if (hole == 0) {
+      error = why;
+      return done;
+    }
+    done += hole;
   }
   return done;
 }

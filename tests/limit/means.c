@@ -10,10 +10,11 @@
 
 #include "limit.h"
 
-enum { kUser = 64321 }; /* nobody else's, so that RLIMIT_NPROC counts this test alone */
 static struct Dataset data;
 
-static void become(unsigned user) {
+/* Nobody else's, so that RLIMIT_NPROC counts this process alone, not another case that runs at the same time. */
+static void become_nobody_else(void) {
+  unsigned user = 20000 + (unsigned)getpid() % 40000;
   CHECK(setgroups(0, NULL) == 0 && setgid(user) == 0 && setuid(user) == 0);
 }
 
@@ -21,7 +22,7 @@ static int user_may_have_userfaultfd(void) {
   int status;
   pid_t child = fork();
   if (child == 0) {
-    become(kUser);
+    become_nobody_else();
     _exit(syscall(SYS_userfaultfd, O_CLOEXEC) >= 0 || access("/dev/userfaultfd", R_OK | W_OK) == 0);
   }
   status = status_of(child);
@@ -55,7 +56,7 @@ static void start_inside(void* name) {
     struct rlimit limit = {1, 1};
     CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
   }
-  if (strcmp(name, "no_userfaultfd") == 0 || strcmp(name, "no_threads") == 0) become(kUser);
+  if (strcmp(name, "no_userfaultfd") == 0 || strcmp(name, "no_threads") == 0) become_nobody_else();
   exec_self("inside", conf);
 }
 
@@ -126,7 +127,7 @@ int main(int argc, char** argv) {
   struct ChildResult result = run_child(start_inside, argv[1]);
   unsigned complaints = 0;
   for (char* at = result.text; (at = strstr(at, "weir: ")) != NULL; ++at) ++complaints, *at = '>';
-  printf("status 0x%x, said: %s\n", (unsigned)result.status, result.text);
+  fprintf(stderr, "status 0x%x, said: %s\n", (unsigned)result.status, result.text);
   if (exited_with(result.status, kSkip)) {
     printf("skipped: /proc cannot be hidden here\n");
     return kSkip;
