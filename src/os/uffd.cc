@@ -94,9 +94,9 @@ int shake_hands(int fd, uint64_t offered, UffdFeatures& features) {
   return fd;
 }
 
-// How many bytes there are without pages where a move found none.
+// How many bytes there are without pages where a move found none; 0 when there is one, so that something else was amiss.
 size_t hole_at(void* from, size_t bytes) {
-  constexpr size_t kMost = 64;
+  constexpr size_t kMost = 64;  // what one look can tell
   const size_t pages = bytes / kPageSize < kMost ? bytes / kPageSize : kMost;
   const uint64_t there = vm_resident_mask(from, static_cast<unsigned>(pages));
   size_t hole = there == 0 ? pages : static_cast<size_t>(std::countr_zero(there));
