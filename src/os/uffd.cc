@@ -94,7 +94,8 @@ int shake_hands(int fd, uint64_t offered, UffdFeatures& features) {
   return fd;
 }
 
-// How many bytes there are without pages where a move found none; 0 when there is one, so that something else was amiss.
+// How many bytes there are without pages where a move found none; 0 when there is one, and the move failed for another
+// reason.
 size_t hole_at(void* from, size_t bytes) {
   constexpr size_t kMost = 64;  // what one look can tell
   const size_t pages = bytes / kPageSize < kMost ? bytes / kPageSize : kMost;
