@@ -265,6 +265,8 @@ void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* con
   if (active) {
     f.node.activate(f.c, f.bit);
     count(f.node.counters().workingset_activate_anon);
+  } else {
+    f.node.forget_soon(f.c, f.bit);
   }
   SwapEntry entries[kClusterPages];
   unsigned dropped = 0;

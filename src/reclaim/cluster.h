@@ -62,9 +62,10 @@ struct ClusterMore {
   std::atomic<uint64_t> rejected;
   std::atomic<uint64_t> rejected_ms;  // when one of them was the last time
   std::atomic<uint64_t> clean;
-  // With `active` as the low bit, how many more rounds a page stays; and whether a touch has spared it before.
+  // With `active` as the low bit, how many more rounds a page stays; and whether it was activated when it was touched
+  // the last time that this cost a fault.
   std::atomic<uint64_t> active_high;
-  std::atomic<uint64_t> spared;
+  std::atomic<uint64_t> came_soon;
   std::atomic<uint64_t> unevictable;  // stay in memory as long as they are allocated
   std::atomic<uint64_t> retired;      // of an owner that was emptied: touching them is an error
 };

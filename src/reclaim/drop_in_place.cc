@@ -44,7 +44,7 @@ uint64_t NodeReclaim::hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t 
   const uint64_t resident = zone_->resident_mask(c);
   uint64_t guarded = 0;
   for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
-    if (present_runs(idle & resident & run_mask(run)) > 1) guarded |= run_mask(run);
+    if (present_runs(idle & resident & run_mask(run)) > (lift.joined ? 0 : 1)) guarded |= run_mask(run);
   if (guarded == 0) return 0;
   const uint64_t here = os::vm_resident_mask(zone_->address(c * kClusterPages), kClusterPages) & guarded;
   // What is not there was dropped by the program, or never touched; unless it is in Standby, or the kernel's swap.

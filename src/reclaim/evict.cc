@@ -146,7 +146,7 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   const bool in_place = lifts != nullptr && goes_in_place(*lifts);
   // Whatever lies between pages that are dropped in place stays where it is; but a gap is one range more.
   const uint64_t others = in_place ? cluster.allocated.load() & ~unevictable(c) & only : kept;
-  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, others, in_place) : 0;
+  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, others, *lifts) : 0;
   uint64_t liftable = at_once | (shards_->move ? 0 : idle);
   if (liftable != 0 && (lifts == nullptr || !lifts->prepare())) liftable = 0;
   uint64_t mine = claim(c, idle | liftable);
@@ -303,7 +303,6 @@ Pages NodeReclaim::commit(ClusterId c, uint64_t pages, const SwapEntry* entries)
 void NodeReclaim::note_evicted(ClusterId c, uint64_t pages) {
   const uint64_t evicted = nr_evicted_.fetch_add(pages_in(pages), std::memory_order_relaxed);
   const auto at = static_cast<uint16_t>(evicted >> ClusterMap::kEvictedShift);
-  map_.more(c).spared.fetch_and(~pages, std::memory_order_relaxed);
   for (uint64_t left = pages; left != 0; left &= left - 1)
     map_.evicted_at(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)))
         .store(at, std::memory_order_relaxed);

@@ -40,6 +40,9 @@ namespace {
 // In tenths of an interrupt: lifting costs one and a half for a cluster, and each page that lies between and has to go
 // back a tenth; moving costs one a run.
 constexpr unsigned kRunCost = 10, kLiftCost = 15;
+// What is hot is left by ageing a page or two a cluster at a time. Together with those of the clusters beside it they
+// cost no interrupt of their own, as they do when they are moved; longer runs had better go to Standby.
+constexpr unsigned kShortRun = 4;
 // Where more than half of what was lifted is shared with a child of a fork, or pinned, most likely more is.
 constexpr uint32_t kPauseClusters = 64;
 
@@ -109,14 +112,14 @@ uint64_t NodeReclaim::leaving_pages(ClusterId c) const {
   return zone_->resident_mask(c) & cluster.allocated.load() & ~stay;
 }
 
-// Whether such are most likely to be lifted.
-bool NodeReclaim::is_worth_lifting(uint64_t pages) {
-  return runs_in(pages) * kRunCost > kLiftCost;
+// Whether such pages are better dropped together with those of clusters beside theirs.
+bool NodeReclaim::may_join(uint64_t pages) {
+  return pages != 0 && (runs_in(pages) > 1 || pages_in(pages) <= kShortRun);
 }
 
 // Of a cluster's inactive pages (`idle`, present or not), and others that may lie between them, those that are better
 // lifted and compressed at once.
-uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t others, bool in_place) {
+uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t others, const Lift& lift) {
   if (!policy_.zswap || shards_->status < 0 || pool_.pool_pages() >= policy_.zswap_max.load()) return 0;
   const uint64_t resident = zone_->resident_mask(c), all = (idle | others) & ~map_.more(c).clean.load();
   uint64_t worth = 0;
@@ -126,8 +129,9 @@ uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t others,
     const BitRun span = {static_cast<unsigned>(std::countr_zero(present)),
                          kClusterPages - static_cast<unsigned>(std::countl_zero(present))};
     // In place, what lies between stays where it is, and without a gap between clusters there are fewer ranges.
-    const uint64_t between = in_place ? 0 : others & resident & run_mask(span);
-    if (runs_in(present) * kRunCost > kLiftCost + pages_in(between)) worth |= run_mask(in_place ? run : span);
+    const uint64_t between = lift.in_place ? 0 : others & resident & run_mask(span);
+    if (runs_in(present) * kRunCost > kLiftCost + pages_in(between) || (lift.joined && may_join(present)))
+      worth |= run_mask(lift.in_place ? run : span);
   }
   if (worth == 0) return 0;
   uint32_t pause = lift_pause_.load(std::memory_order_relaxed);

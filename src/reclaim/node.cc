@@ -147,7 +147,7 @@ void NodeReclaim::forget_content(ClusterId c, uint64_t pages) {
   Cluster& cluster = map_[c];
   cluster.active.fetch_and(~pages, std::memory_order_relaxed);
   map_.more(c).active_high.fetch_and(~pages, std::memory_order_relaxed);
-  map_.more(c).spared.fetch_and(~pages, std::memory_order_relaxed);
+  map_.more(c).came_soon.fetch_and(~pages, std::memory_order_relaxed);
   forget_rejected(c, pages);
   if (const uint64_t standby = cluster.standby.load() & pages; standby != 0) {
     zone_->uncharge(c, standby);
@@ -220,10 +220,22 @@ void NodeReclaim::release(ClusterId c, uint64_t pages) {
 
 void NodeReclaim::activate(ClusterId c, uint64_t page) {
   ClusterMore& more = map_.more(c);
-  if ((more.spared.fetch_or(page, std::memory_order_relaxed) & page) != 0)
+  if ((more.came_soon.fetch_or(page, std::memory_order_relaxed) & page) != 0)
     more.active_high.fetch_or(page, std::memory_order_relaxed);
   map_[c].active.fetch_or(page, std::memory_order_relaxed);
   count(counters_->pgactivate);
+}
+
+unsigned NodeReclaim::rounds_left(Pfn pfn) const {
+  const ClusterId c = cluster_of(pfn);
+  const uint64_t low = map_[c].active.load(std::memory_order_relaxed) >> (pfn % kClusterPages) & 1;
+  const uint64_t high = map_.more(c).active_high.load(std::memory_order_relaxed) >> (pfn % kClusterPages) & 1;
+  return static_cast<unsigned>(high * 2 + low);
+}
+
+void NodeReclaim::forget_soon(ClusterId c, uint64_t page) {
+  std::atomic<uint64_t>& soon = map_.more(c).came_soon;
+  if ((soon.load(std::memory_order_relaxed) & page) != 0) soon.fetch_and(~page, std::memory_order_relaxed);
 }
 
 void NodeReclaim::list_present(ClusterId c) {
@@ -309,7 +321,7 @@ void NodeReclaim::drop(const SwapEntry* entries, unsigned count) {
 bool NodeReclaim::refaults_soon(Pfn pfn) const {
   const uint16_t now = static_cast<uint16_t>(nr_evicted_.load(std::memory_order_relaxed) >> ClusterMap::kEvictedShift);
   const uint16_t since = static_cast<uint16_t>(now - map_.evicted_at(pfn).load(std::memory_order_relaxed));
-  return uint64_t{since} << ClusterMap::kEvictedShift <= zone_->used().v / 4;
+  return uint64_t{since} << ClusterMap::kEvictedShift <= zone_->used().v / 2;
 }
 
 void NodeReclaim::sync_pool() {

@@ -73,6 +73,7 @@ struct Lift {
   // evict; 0: none.
   bool in_place = false;
   uint32_t thread = 0;
+  bool joined = false;  // what comes now is of several clusters side by side
   std::atomic<char*> refill_from{nullptr};  // copies of pages that the evictor misses; null: they are zeros
 
   // Maps the addresses, if that was not done before; false: there are none.
@@ -212,9 +213,13 @@ class NodeReclaim {
   uint64_t claim(ClusterId c, uint64_t pages);
   // Gives them back and wakes who touched them meanwhile.
   void release(ClusterId c, uint64_t pages);
-  // A page was touched again while it was inactive: it stays for one more round of ageing; for three when that is not
-  // the first time, because each such touch costs a fault.
+  // A page was touched again while it was inactive, or soon after it left: it stays for one more round of ageing; for
+  // three when that was so the time before, too, because each such touch costs a fault.
   void activate(ClusterId c, uint64_t page);
+  // It was not soon.
+  void forget_soon(ClusterId c, uint64_t page);
+  // For how many rounds of ageing a page stays, 0 to 3.
+  unsigned rounds_left(Pfn pfn) const;
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
@@ -331,7 +336,7 @@ class NodeReclaim {
   };
   ClusterRun pop_neighbours(ClusterId c, Lift& lifts);
   uint64_t leaving_pages(ClusterId c) const;
-  static bool is_worth_lifting(uint64_t pages);
+  static bool may_join(uint64_t pages);
   Pages unmap(ClusterId c, ScanControl& sc, Lift* lifted, uint64_t only = ~uint64_t{0});
   Pages unmap_claimed(ClusterId c, uint64_t mine, ScanControl& sc);
   void enter_standby(ClusterId c, uint64_t pages);
@@ -360,7 +365,7 @@ class NodeReclaim {
     uint64_t standby = 0;  // of these, those that are at their staging addresses now
   };
   bool goes_in_place(Lift& lift) const;
-  uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t others, bool in_place);
+  uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t others, const Lift& lift);
   bool can_write_lifted(ClusterId c, BitRun run, uint64_t present, const Lift& lift) const;
   uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
   uint64_t lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);

@@ -49,14 +49,14 @@ ClusterId NodeReclaim::pop_present() {
 NodeReclaim::ClusterRun NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts) {
   ClusterRun run = {c, c + 1};
   const uint64_t own_pages = leaving_pages(c);
-  if (!is_worth_lifting(own_pages) || !goes_in_place(lifts)) return run;
+  if (!may_join(own_pages) || !goes_in_place(lifts)) return run;
   unsigned pages = lifts.pages + static_cast<unsigned>(std::popcount(own_pages));
   unsigned count = lifts.count + 1;
   const auto take = [&](ClusterId next) {
     if (!Shards::is_in_one_stripe(c, next) || count == lifts.most_clusters()) return false;
     const uint64_t leaving = leaving_pages(next);
     pages += static_cast<unsigned>(std::popcount(leaving));
-    if (pages > Lift::kMostPages || !is_worth_lifting(leaving)) return false;
+    if (pages > Lift::kMostPages || !may_join(leaving)) return false;
     LockGuard guard(lists_mutex_);
     if (!map_[next].listed.load(std::memory_order_relaxed) || !own(next)) return false;
     present_.remove(map_, next);
@@ -164,6 +164,7 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
     }
     if (!out) {
       const ClusterRun run = pop_neighbours(c, lifts);
+      lifts.joined = run.end - run.first > 1;
       for (ClusterId each = run.first; each != run.end; ++each) {
         const unsigned lifted_before = lifts.count;
         const Pages done = unmap(each, sc, lifts.is_full() ? nullptr : &lifts);

@@ -98,7 +98,7 @@ class Slabs {
   // Address space is made accessible in steps of 4 MiB: a system call and a few kilobytes of descriptors at a time.
   static constexpr uint32_t kGrowSlabs = 64;
   // At the limit, slots of up to so many larger classes are taken too: some 200 bytes wasted instead of a refusal.
-  static constexpr unsigned kNearClasses = 3;
+  static constexpr unsigned kNearClasses = 4;
   // A purge runs across up to so many slabs without memory: looking at a table that maps nothing is cheaper than
   // another system call with its interrupts; 32 slabs are one such table.
   static constexpr uint32_t kMaxGap = 32;

@@ -269,6 +269,28 @@ TEST_F(Zswap, ATouchBringsThePageBack) {
   expect_whole();
 }
 
+// A page that comes back soon stays for a round, and for three when it did so the time before. What comes back late
+// starts anew.
+TEST_F(Zswap, PagesThatComeBackSoonAgainStayLonger) {
+  unsigned rounds[kDataPages] = {}, longer = 0, late = 0;
+  for (int time = 0; time < 4; ++time) {
+    ASSERT_TRUE(swap_all());
+    for (size_t i = 0; i < kDataPages; ++i) {
+      // So few that the next time they are all among the last that left.
+      if (pfn(i) % kClusterPages != 0) continue;
+      EXPECT_TRUE(is_intact(i));
+      EXPECT_TRUE(wait_until([&] { return (cluster(i).busy.load() & page_bit(pfn(i))) == 0; }));
+      const unsigned now = a_.node().rounds_left(pfn(i));
+      EXPECT_TRUE(now == 0 || now == (rounds[i] == 0 ? 1 : 3)) << now << " after " << rounds[i];
+      rounds[i] = now;
+      longer += now == 3;
+      late += now == 0;
+    }
+  }
+  EXPECT_GT(longer, 0u);
+  EXPECT_GT(late, 0u);
+}
+
 sigjmp_buf g_away;
 
 // A fault that a handler has read already when its thread goes on without it, and that it looks at when the page has
