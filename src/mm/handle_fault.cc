@@ -279,6 +279,7 @@ void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* con
 
 void swap_in(const Fault& f) {
   const SwapEntry first = f.node.entry(f.pfn);
+  f.node.prefetch_content(first);
   const uint64_t pages = claim_swapped(f, first);
   const unsigned wanted = static_cast<unsigned>(pages_in(pages));
   // As in the kernel, waiting for what was here before is a stall.

@@ -109,6 +109,13 @@ class ClusterMap {
   ClusterLinks& links(ClusterId c) const { return links_[c]; }
   SwapEntry& entry(Pfn pfn) const { return entries_[pfn]; }
   ClusterMore& more(ClusterId c) const { return more_[c]; }
+  // Has the processor fetch what a fault on this page looks at, which nobody has lately: some six lines.
+  void prefetch(Pfn pfn) const {
+    __builtin_prefetch(&clusters_[cluster_of(pfn)], 1);
+    __builtin_prefetch(&more_[cluster_of(pfn)]);
+    __builtin_prefetch(&entries_[pfn], 1);
+    __builtin_prefetch(&evicted_[pfn]);
+  }
   // Low bits of the node's count of evicted pages, in units of 2^kEvictedShift, when this page was the last time.
   static constexpr unsigned kEvictedShift = 8;
   std::atomic<uint16_t>& evicted_at(Pfn pfn) const { return evicted_[pfn]; }

@@ -109,6 +109,7 @@ void Reclaimer::run_handler(Handler& handler) {
         handle_staging_fault(faults[i].address);
         continue;
       }
+      node->prefetch(pfn);
       if (node->refill(faults[i].thread, pfn)) continue;
       if (i == 0) follow(handler, faults[i].thread);
       note_thread(handler, faults[i].thread);

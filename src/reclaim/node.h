@@ -201,6 +201,10 @@ class NodeReclaim {
   Zone& zone() const { return *zone_; }
 
   // -- page by page, for the fault handler (mm/handle_fault.cc)
+  void prefetch(Pfn pfn) const { map_.prefetch(pfn); }
+  void prefetch_content(SwapEntry entry) const {
+    if (entry.kind() == SwapEntry::Kind::kZswap) pool_.prefetch(entry.handle());
+  }
   Cluster& cluster(ClusterId c) const { return map_[c]; }
   SwapEntry& entry(Pfn pfn) const { return map_.entry(pfn); }
   // Pages that are never taken out of memory.

@@ -70,6 +70,14 @@ ZswapPool::Stored ZswapPool::place(const char* entry, size_t bytes, Codec codec)
   return {Result::kStored, zswap::entry_handle(at, bytes, codec)};
 }
 
+void ZswapPool::prefetch(uint64_t handle) const {
+  constexpr size_t kLine = 64;
+  if (zswap::is_same_filled(handle)) return;
+  const char* const entry = slabs_.memory() + zswap::entry_place(handle);
+  const size_t bytes = kHeader + zswap::entry_bytes(handle);
+  for (size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(entry + at);
+}
+
 bool ZswapPool::load(Compressor& compressor, uint64_t handle, void* page) const {
   if (zswap::is_same_filled(handle)) {
     zswap::fill_page(page, zswap::same_filled_word(handle));

@@ -53,6 +53,8 @@ class ZswapPool {
 
   // Entries of both codecs may lie side by side.
   [[nodiscard]] Stored store(Compressor& compressor, Codec codec, const void* page);
+  // Has the processor fetch an entry that is about to be loaded.
+  void prefetch(uint64_t handle) const;
   // False: the entry is damaged, and the page's content undefined. The caller owns the entry, so that nobody drops it.
   [[nodiscard]] bool load(Compressor& compressor, uint64_t handle, void* page) const;
   // Never makes a system call.
