@@ -109,7 +109,7 @@ class ClusterMap {
   ClusterLinks& links(ClusterId c) const { return links_[c]; }
   SwapEntry& entry(Pfn pfn) const { return entries_[pfn]; }
   ClusterMore& more(ClusterId c) const { return more_[c]; }
-  // Has the processor fetch what a fault on this page looks at, which nobody has lately: some six lines.
+  // Has the processor fetch what a fault on this page looks at, which nobody has lately: some four lines.
   void prefetch(Pfn pfn) const {
     __builtin_prefetch(&clusters_[cluster_of(pfn)], 1);
     __builtin_prefetch(&more_[cluster_of(pfn)]);

@@ -321,6 +321,8 @@ void NodeReclaim::drop(const SwapEntry* entries, unsigned count) {
 bool NodeReclaim::refaults_soon(Pfn pfn) const {
   const uint16_t now = static_cast<uint16_t>(nr_evicted_.load(std::memory_order_relaxed) >> ClusterMap::kEvictedShift);
   const uint16_t since = static_cast<uint16_t>(now - map_.evicted_at(pfn).load(std::memory_order_relaxed));
+  // Half of what is in use: with all of it, random touches are 5 % slower, and with a quarter more than half of the hot
+  // pages are taken for cold ones when nine of ten touches go to a fifth of the memory.
   return uint64_t{since} << ClusterMap::kEvictedShift <= zone_->used().v / 2;
 }
 
