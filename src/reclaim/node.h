@@ -73,7 +73,7 @@ struct Lift {
   // evict; 0: none.
   bool in_place = false;
   uint32_t thread = 0;
-  bool joined = false;  // what comes now is of several clusters side by side
+  bool joined = false;                      // what comes now is of several clusters side by side
   std::atomic<char*> refill_from{nullptr};  // copies of pages that the evictor misses; null: they are zeros
 
   // Maps the addresses, if that was not done before; false: there are none.
