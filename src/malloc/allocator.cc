@@ -4,6 +4,7 @@
 #include <new>
 
 #include "os/proc.h"
+#include "os/thread.h"
 #include "os/vm.h"
 
 namespace weir {
@@ -351,6 +352,7 @@ size_t Allocator::decayable_bytes() {
 }
 
 const char* Allocator::verify() {
+  const os::SignalsHeldBack uninterrupted;
   if (reclaimer_ != nullptr) reclaimer_->stop_evictions();
   take_locks();
   // Whoever has a lock may need a page brought back before giving it up, and a handler a lock: so neither is kept while

@@ -6,7 +6,6 @@
 // page. What they held is lost to the child.
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include <string_view>
@@ -96,24 +95,15 @@ class EarlyTouched {
   size_t count_ = 0;
 };
 
-// Signals that the program may have handlers for, but those that a fault of the thread itself raises. Such a handler
-// must not run between `prepare` and the end of the fork: it may touch memory that is away, which cannot come back
-// while all locks are held, and which the child does not see the touches of yet.
-constexpr uint64_t signal_bit(int signo) {
-  return uint64_t{1} << (signo - 1);
-}
-constexpr uint64_t kHeldBack =
-    os::kAllSignals & ~(os::kLibrarySignals | signal_bit(SIGSEGV) | signal_bit(SIGBUS) | signal_bit(SIGFPE) |
-                        signal_bit(SIGILL) | signal_bit(SIGTRAP) | signal_bit(SIGSYS));
-// Of the thread that forks; guarded by the locks that it holds.
+// Of the thread that forks, between `prepare` and the end of the fork: a handler may touch memory that is away, which
+// cannot come back while all locks are held, and which the child does not see the touches of yet. Guarded by the locks.
 constinit uint64_t signals_before = 0;
 
 void prepare() {
   Allocator& allocator = process_allocator();
   uint64_t before = 0;
   if (allocator.reclaimer() != nullptr) {
-    before = os::exchange_signal_mask(kHeldBack);
-    if ((before & ~kHeldBack) != 0) os::exchange_signal_mask(kHeldBack | before);
+    before = os::hold_back_signals();
     EarlyTouched early;
     early.collect_streams();
     process_settings_mutex().lock_for_fork();

@@ -33,6 +33,15 @@ uint64_t exchange_signal_mask(uint64_t blocked) {
   return before;
 }
 
+uint64_t hold_back_signals() {
+  constexpr auto bit = [](int signo) { return uint64_t{1} << (signo - 1); };
+  constexpr uint64_t kHeldBack = kAllSignals & ~(kLibrarySignals | bit(SIGSEGV) | bit(SIGBUS) | bit(SIGFPE) |
+                                                 bit(SIGILL) | bit(SIGTRAP) | bit(SIGSYS));
+  uint64_t before = 0;
+  syscall6(SYS_rt_sigprocmask, SIG_BLOCK, as_arg(&kHeldBack), as_arg(&before), kSignalSetBytes);
+  return before;
+}
+
 bool start_thread(void (*run)(), size_t stack_bytes) {
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return false;

@@ -8,6 +8,7 @@
 
 #include "base/bitmap.h"
 #include "base/check.h"
+#include "os/thread.h"
 #include "os/vm.h"
 #include "page/zone.h"
 
@@ -84,9 +85,11 @@ bool Zone::renew_limited(Pfn first, Pages count) {
 
 // Drops content at its address and wherever it is kept.
 bool Zone::purge_held(Pfn first, Pages count) {
-  if (limited()) config_.hooks.drop(config_.hooks.self, first, count, true);
+  if (!limited()) return os::vm_purge(address(first), bytes_of(count));
+  const os::SignalsHeldBack uninterrupted;
+  config_.hooks.drop(config_.hooks.self, first, count, true);
   const bool purged = os::vm_purge(address(first), bytes_of(count));
-  if (limited()) config_.hooks.drop(config_.hooks.self, first, count, false);
+  config_.hooks.drop(config_.hooks.self, first, count, false);
   return purged;
 }
 

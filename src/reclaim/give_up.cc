@@ -9,6 +9,7 @@
 #include <bit>
 
 #include "os/service_thread.h"
+#include "os/thread.h"
 #include "os/vm.h"
 #include "reclaim/reclaimer.h"
 
@@ -28,6 +29,7 @@ bool Reclaimer::gives_up(int advice) {
 // Pages that follow each other in a cluster. What the kernel refuses keeps its content. What it may free when it wants
 // (MADV_FREE) is freed now: until then it would count, and it would stay marked where it is moved to.
 long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
+  const os::SignalsHeldBack uninterrupted;
   for (uint64_t mine; (mine = claim(c, pages)) != pages; os::yield()) release_from_outside(c, mine);
   char* const begin = zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages)));
   const long result = os::vm_advise(begin, static_cast<size_t>(std::popcount(pages)) * kPageSize,

@@ -126,18 +126,17 @@ void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   Zone& zone = node.zone();
   const Pages free = zone.free_budget();
   const Watermarks marks = zone.watermarks();
-  if (free < marks.low + count) wake_kswapd(zone.node());
+  // Free pages with memory are kswapd's to give back, because that takes the zone's lock.
+  if (free < marks.low + count || zone.total() + count > zone.managed()) wake_kswapd(zone.node());
   const bool starved = free.v < marks.min.v / 2 + count.v;
-  if (!starved && zone.total() + count <= zone.managed()) return;
-  if (!enter_eviction()) return;
-  purge_surplus(node);
+  if (!starved || !enter_eviction()) return;
   // When nothing can be freed any more, a fault must be resolved all the same: the limit is exceeded rather than the
   // program stopped, and looking at everything again for each fault would stop it too.
   std::atomic<uint32_t>& failures = kswapds_[zone.node().v]->direct_failures;
   const uint32_t failed = failures.load(std::memory_order_relaxed);
   const bool hopeless = failed >= kMostFruitless && failed % kHopelessTries != 0;
   if (hopeless) failures.fetch_add(1, std::memory_order_relaxed);
-  if (starved && !hopeless) {
+  if (!hopeless) {
     weir::count(counters_.allocstall);
     if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
     const Stall stall(*this, bench);

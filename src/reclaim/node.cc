@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "os/proc.h"
 #include "os/service_thread.h"
+#include "os/thread.h"
 #include "os/uffd.h"
 #include "os/vm.h"
 
@@ -118,7 +119,9 @@ void NodeReclaim::allocated(void* self, Pfn first, Pages count) {
   auto& node = *static_cast<NodeReclaim*>(self);
   for_clusters(first, count, [&](ClusterId c, uint64_t pages) {
     node.map_[c].allocated.fetch_or(pages, std::memory_order_relaxed);
-    if ((node.zone_->resident_mask(c) & pages) != 0) node.list_present(c);
+    if ((node.zone_->resident_mask(c) & pages) == 0 || node.map_[c].listed.load(std::memory_order_relaxed)) return;
+    const os::SignalsHeldBack uninterrupted;
+    node.list_present(c);
   });
 }
 
@@ -195,6 +198,7 @@ void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
         map_.more(c).clean.load() | map_.more(c).rejected.load(std::memory_order_relaxed)) &
        pages) == 0)
     return disclaim(c, pages);
+  const os::SignalsHeldBack uninterrupted;
   claim_wait(c, pages);
   forget_content(c, pages);
   disclaim(c, pages);

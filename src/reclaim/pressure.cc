@@ -4,6 +4,7 @@
 #include <new>
 
 #include "os/proc.h"
+#include "os/thread.h"
 #include "reclaim/reclaimer.h"
 #include "weir/events.h"
 
@@ -86,18 +87,21 @@ void Reclaimer::try_everything(Kswapd& kswapd, bool& drained) {
 
 void Reclaimer::begin_stall() {
   const uint64_t now = os::now_ns();
+  const os::SignalsHeldBack uninterrupted;
   LockGuard guard(psi_mutex_);
   psi_.begin_stall(now, nr_threads());
 }
 
 void Reclaimer::end_stall() {
   const uint64_t now = os::now_ns();
+  const os::SignalsHeldBack uninterrupted;
   LockGuard guard(psi_mutex_);
   psi_.end_stall(now, nr_threads());
 }
 
 Psi Reclaimer::pressure() {
   const uint64_t now = os::now_ns();
+  const os::SignalsHeldBack uninterrupted;
   LockGuard guard(psi_mutex_);
   psi_.update(now, nr_threads());
   return psi_;

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "os/proc.h"
+#include "os/thread.h"
 #include "swap/swap_checksum.h"
 
 namespace weir {
@@ -339,6 +340,7 @@ uint64_t SwapFile::give_back(uint64_t keep) {
 }
 
 SwapFileStats SwapFile::stats() {
+  const os::SignalsHeldBack uninterrupted;
   SwapFileStats s;
   {
     LockGuard guard(mutex_);
@@ -360,6 +362,7 @@ SwapFileStats SwapFile::stats() {
 }
 
 const char* SwapFile::verify() {
+  const os::SignalsHeldBack uninterrupted;
   LockGuard guard(mutex_);
   return map_.verify();
 }
