@@ -45,6 +45,9 @@ constexpr unsigned kRunCost = 10, kLiftCost = 15;
 constexpr unsigned kShortRun = 4;
 // Where more than half of what was lifted is shared with a child of a fork, or pinned, most likely more is.
 constexpr uint32_t kPauseClusters = 64;
+// Unless there are so few that it may be for the last pages that a processor faulted in, which the kernel has not put
+// on its lists yet (PAGEVEC_SIZE).
+constexpr unsigned kNotListed = 31;
 
 unsigned pages_in(uint64_t mask) {
   return static_cast<unsigned>(std::popcount(mask));
@@ -325,7 +328,8 @@ Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
   sc.scanned -= staged < sc.scanned ? staged : sc.scanned;
   // Pages that became known to be there only by being lifted were not seen.
   if (sc.scanned < sc.reclaimed) sc.scanned = sc.reclaimed;
-  if (lift.refused * 2 > lift.pages) lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
+  if (lift.refused > kNotListed && lift.refused * 2 > lift.pages)
+    lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
   lift.clear();
   return reclaimed + staged;
 }
