@@ -95,8 +95,9 @@ class EarlyTouched {
   size_t count_ = 0;
 };
 
-// Of the thread that forks, between `prepare` and the end of the fork: a handler may touch memory that is away, which
-// cannot come back while all locks are held, and which the child does not see the touches of yet. Guarded by the locks.
+// What the thread that forks had blocked. From `prepare` to the end of the fork no handler of a signal may run in it,
+// which could touch memory that is away: that cannot come back while all locks are held, and the child does not see
+// such touches yet. Guarded by the locks.
 constinit uint64_t signals_before = 0;
 
 void prepare() {

@@ -31,13 +31,13 @@ bool Reclaimer::node_reclaim(Zone& zone, Pages count) {
   // One at a time: the others take what there is elsewhere.
   if (kswapd.local.exchange(true)) return false;
   const uint64_t start = os::now_ns();
-  begin_stall();
+  begin_wait();
   kswapd.local_pages.store(static_cast<uint32_t>(count.v), std::memory_order_release);
   wake(kswapd);
   while (const uint32_t pages = kswapd.local_pages.load(std::memory_order_acquire))
     port::futex_wait(kswapd.local_pages, pages);
   kswapd.local.store(false);
-  end_stall();
+  end_wait();
   note_stall((os::now_ns() - start) / 1000);
   const bool enough = may_take(zone, count, Mark::kLow);
   kswapd.local_failures.store(enough ? 0 : failed + 1, std::memory_order_relaxed);

@@ -71,11 +71,11 @@ Pages Reclaimer::reclaim_owner(NodeId node, PageOwner& owner, Pages count) {
   request.owner = &owner;
   request.count = count;
   const uint64_t start = os::now_ns();
-  begin_stall();
+  begin_wait();
   add_owner_request(request);
   wake_kswapd(node);
   while (request.done.load(std::memory_order_acquire) == 0) port::futex_wait(request.done, 0);
-  end_stall();
+  end_wait();
   note_stall((os::now_ns() - start) / 1000);
   return request.reclaimed;
 }

@@ -87,16 +87,24 @@ void Reclaimer::try_everything(Kswapd& kswapd, bool& drained) {
 
 void Reclaimer::begin_stall() {
   const uint64_t now = os::now_ns();
-  const os::SignalsHeldBack uninterrupted;
   LockGuard guard(psi_mutex_);
   psi_.begin_stall(now, nr_threads());
 }
 
 void Reclaimer::end_stall() {
   const uint64_t now = os::now_ns();
-  const os::SignalsHeldBack uninterrupted;
   LockGuard guard(psi_mutex_);
   psi_.end_stall(now, nr_threads());
+}
+
+void Reclaimer::begin_wait() {
+  const os::SignalsHeldBack uninterrupted;
+  begin_stall();
+}
+
+void Reclaimer::end_wait() {
+  const os::SignalsHeldBack uninterrupted;
+  end_stall();
 }
 
 Psi Reclaimer::pressure() {

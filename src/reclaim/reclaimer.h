@@ -139,9 +139,12 @@ class Reclaimer {
   void watch_owner(NodeId node, const PageOwner& owner);
 
   // -- pressure (pressure.cc)
-  // A thread of the program is stalled on memory, or is no more.
+  // A thread of the program is stalled on memory, or is no more; said by one of weir's.
   void begin_stall();
   void end_stall();
+  // The same, said by the thread itself, which may have handlers of signals.
+  void begin_wait();
+  void end_wait();
   // As of now.
   Psi pressure();
   // Nothing could be reclaimed for an allocation, and the policy chose this one; null: there was nobody to choose.

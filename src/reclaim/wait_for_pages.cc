@@ -94,7 +94,7 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   }
   weir::count(counters_.allocstall);
   const uint64_t start = os::now_ns();
-  begin_stall();
+  begin_wait();
   Waiter waiter{count};
   uint32_t forks = forks_before_.load();
   add_waiter(kswapd, waiter);
@@ -119,7 +119,7 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
     os::futex_wait_ms(kswapd.progress, word, kWaitMs);
   }
   remove_waiter(kswapd, waiter);
-  end_stall();
+  end_wait();
   note_stall((os::now_ns() - start) / 1000);
   return enough;
 }
