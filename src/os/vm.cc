@@ -217,4 +217,12 @@ bool vm_unshare(void* address, size_t bytes) {
   return advise(address, bytes, MADV_POPULATE_WRITE);
 }
 
+void vm_unshare_many(const VmRange* ranges, unsigned count) {
+  for (unsigned done = 0; done < count; ++done) {
+    const long result = advise_many(ranges + done, count - done, MADV_POPULATE_WRITE);
+    size_t bytes = result > 0 ? static_cast<size_t>(result) : 0;
+    for (; done < count && bytes >= ranges[done].bytes; ++done) bytes -= ranges[done].bytes;
+  }
+}
+
 }  // namespace weir::os

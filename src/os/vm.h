@@ -81,5 +81,7 @@ void vm_lock_when_touched(void* address, size_t bytes);
 // Makes pages dirty, as a write would, and the process's own again that it shares with a child of a fork
 // (MADV_POPULATE_WRITE); false when refused.
 [[nodiscard]] bool vm_unshare(void* address, size_t bytes);
+// The same for several ranges, but for those where it is refused.
+void vm_unshare_many(const VmRange* ranges, unsigned count);
 
 }  // namespace weir::os

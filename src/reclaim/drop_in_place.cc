@@ -1,21 +1,25 @@
 // How pages that lie in many short runs leave memory without being lifted (compare lift.cc), where the kernel can mark
 // many ranges by one call (Linux 6.14). Lifting interrupts the other processors three times a cluster, because each
 // lifted cluster is a mapping; and what lies between, which the program uses, is away meanwhile and has to be copied
-// back. Here it is five times for all clusters of a stripe that lie side by side, and what is between can be read.
+// back. Here it is three times for all clusters of a stripe that lie side by side, and what is between stays.
 //
-// The pages are write-protected, so that the program cannot change them; copied; marked (MADV_FREE); copied once more,
-// because a device may have written to them meanwhile; and given back, which the kernel refuses for whatever anything
-// else refers to (MADV_PAGEOUT). What it refuses becomes dirty again, by being moved to its staging address if that is
-// possible. Nothing can be pinned anew for writing, because that is a write. About what devices write that have pinned
-// a page before, lift.cc has more.
+// Pages are made the process's own; held by references, so that the kernel cannot drop them (os/page_refs.h); marked
+// (MADV_FREE); copied; held no more; and given back (MADV_PAGEOUT), which the kernel refuses for what was written to
+// since it was marked, by the program or by a device, and for whatever anything else refers to. What it refuses becomes
+// dirty again, by being moved to its staging address if that is possible. So nobody is kept from writing meanwhile, and
+// what is written is either in the copy or keeps its page. About devices that have pinned a page before, lift.cc has
+// more.
 //
-// Whoever copies or populates a page here may find that it is gone: the kernel may drop marked pages by itself, and the
-// program all of them (MADV_DONTNEED). That is a fault that its own handler must resolve, of a page that is claimed: it
-// maps the copy, or zeros where there is none yet (refill).
+// What is copied is what lies at the addresses, which need not be what is held: a page that is shared with a child of a
+// fork, or was, is replaced when it is written. The one that replaced it is held by nobody, and a kernel that is short
+// of memory could drop it between the mark and the copy; that is why pages are made the process's own before.
+//
+// Whoever refers to a page here, or populates it, may find that it is gone, because the program dropped it
+// (MADV_DONTNEED by a bare system instruction), or the kernel one that was refused. That is a fault that its own
+// handler must resolve, of a page that is claimed: it maps the copy, or zeros where there is none yet (refill).
 //
 // Thread safety: a node's kswapd alone does this, which handles no faults. Pages are claimed, clusters owned.
-// Invariants: from guarding on, until that ends, only devices change pages. A marked page that did not go is dirty
-//             before guarding ends or another copy of it is forgotten.
+// Invariants: from marking on, a page is held, or there is a copy of it as new as it is, or it is dirty.
 #include <errno.h>
 
 #include <bit>
@@ -29,76 +33,64 @@
 namespace weir {
 namespace {
 
-uint64_t present_runs(uint64_t mask) {
-  return static_cast<uint64_t>(std::popcount(mask & ~(mask << 1)));
-}
-
 // Of a page that the program dropped before it was copied.
 alignas(kPageSize) constinit const char kZeros[kPageSize] = {};
 
 }  // namespace
 
-// Puts claimed pages of a cluster into the batch; those in `idle` are to leave memory. Returns those that are not the
-// caller's any more.
-uint64_t NodeReclaim::hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift) {
-  const uint64_t resident = zone_->resident_mask(c);
-  uint64_t guarded = 0;
-  for (BitRun run = next_run(pages, 0); run.first < kClusterPages; run = next_run(pages, run.end))
-    if (present_runs(idle & resident & run_mask(run)) > (lift.joined ? 0 : 1)) guarded |= run_mask(run);
-  if (guarded == 0) return 0;
-  const uint64_t here = os::vm_resident_mask(zone_->address(c * kClusterPages), kClusterPages) & guarded;
-  // What is not there was dropped by the program, or never touched; unless it is in Standby, or the kernel's swap.
-  const uint64_t gone = guarded & ~here & ~map_[c].standby.load();
-  if ((here & idle) == 0 || ((resident & gone) != 0 && os::vm_system_swaps())) return 0;
+// Puts claimed pages of a cluster into the batch. Returns those that are not the caller's any more.
+uint64_t NodeReclaim::hold(ClusterId c, uint64_t pages, Lift& lift) {
+  const uint64_t here = os::vm_resident_mask(zone_->address(c * kClusterPages), kClusterPages) & pages;
+  // What is not there was dropped by the program, or never touched; unless it is in the kernel's swap.
+  const uint64_t gone = pages & ~here;
+  if (here == 0 || (gone != 0 && os::vm_system_swaps())) return 0;
   // Marking would be refused, and with it that of the others.
   if (os::vm_is_locked(zone_->address(c * kClusterPages), kClusterBytes)) return 0;
   zone_->uncharge(c, gone);
   zone_->charge(c, here);
-  const uint64_t leaving = here & idle;
-  lift.clusters[lift.count++] = {c, leaving, leaving, leaving & at_once, guarded, leaving};
-  lift.pages += static_cast<unsigned>(std::popcount(leaving));
-  return guarded;
+  if (gone != 0) release(c, gone);
+  lift.clusters[lift.count++] = {c, here, here, here, here};
+  lift.pages += static_cast<unsigned>(std::popcount(here));
+  return pages;
 }
 
-// The claimed pages of a batch, as ranges of one stripe each; returns how many.
-unsigned NodeReclaim::guarded_ranges(const Lift& lift, os::VmRange* ranges) const {
-  unsigned nr = 0;
-  for (unsigned n = 0; n < lift.count; ++n) {
-    const ClusterId c = lift.clusters[n].id;
-    const uint64_t guarded = lift.clusters[n].guarded;
-    for (BitRun run = next_run(guarded, 0); run.first < kClusterPages; run = next_run(guarded, run.end)) {
-      char* const begin = zone_->address(c * kClusterPages + run.first);
-      const size_t bytes = (run.end - run.first) * kPageSize;
-      const bool joined = nr != 0 && static_cast<char*>(ranges[nr - 1].address) + ranges[nr - 1].bytes == begin &&
-                          (run.first != 0 || Shards::is_in_one_stripe(c, c - 1));
-      if (joined)
-        ranges[nr - 1].bytes += bytes;
-      else
-        ranges[nr++] = {begin, bytes};
-    }
-  }
-  return nr;
+// False: not all could be held, or something may be pinned in the way that does not show (lift.cc); nothing was marked.
+// Where that turns out later, or there are no copies from the addresses, nothing is given back.
+bool NodeReclaim::copy_and_drop_in_place(Lift& lift, const os::VmRange* ranges, unsigned nr) {
+  const auto may_be_pinned = [this] { return os::has_registered_pages(shards_->status); };
+  lift.refill_from.store(nullptr, std::memory_order_relaxed);
+  expect_faults(lift);
+  os::vm_unshare_many(ranges, nr);
+  const bool held = lift.refs.take(ranges, nr) && !may_be_pinned();
+  const bool marked = held && os::vm_mark_many_droppable(ranges, nr);
+  const bool copied = held && os::vm_gather(lift.content, ranges, nr) == lift.pages * kPageSize;
+  end_faults();
+  if (held && !copied)
+    lift.refs.copy_out(lift.content);
+  else
+    lift.refs.drop();
+  if (!held) return false;
+  if (!marked || !copied || may_be_pinned())
+    pause_lifting();
+  else
+    drop_marked(lift);
+  return true;
 }
 
-// Write-protects the claimed pages of a batch, or ends that. False: it was refused somewhere.
-bool NodeReclaim::guard(const Lift& lift, bool on) {
-  os::VmRange ranges[Lift::kMostRanges];
-  const unsigned nr = guarded_ranges(lift, ranges);
-  bool all = true;
-  for (unsigned i = 0; i < nr; ++i) {
-    const int uffd = uffd_of(cluster_of(zone_->pfn_of(ranges[i].address)));
-    long result;
-    // While the program's mappings change.
-    while ((result = os::uffd_write_protect(uffd, ranges[i].address, ranges[i].bytes, on)) == -EAGAIN) os::yield();
-    all = all && result >= 0;
-  }
-  return all;
-}
-
+// Of clusters side by side as one range, with what lies between: interrupts are by range.
 void NodeReclaim::drop_marked(const Lift& lift) {
-  os::VmRange ranges[Lift::kMostRanges];
-  const unsigned nr = guarded_ranges(lift, ranges);
-  for (unsigned i = 0; i < nr; ++i) os::vm_drop_marked(ranges[i].address, ranges[i].bytes);
+  const auto begin_of = [&](const Lift::Cluster& one) {
+    return zone_->address(one.id * kClusterPages + static_cast<unsigned>(std::countr_zero(one.seen)));
+  };
+  for (unsigned n = 0; n < lift.count;) {
+    char* const begin = begin_of(lift.clusters[n]);
+    const Lift::Cluster* last = &lift.clusters[n];
+    while (++n < lift.count && lift.clusters[n].id == last->id + 1 && Shards::is_in_one_stripe(last->id, last->id + 1))
+      last = &lift.clusters[n];
+    char* const end =
+        zone_->address((last->id + 1) * kClusterPages) - static_cast<size_t>(std::countl_zero(last->seen)) * kPageSize;
+    os::vm_drop_marked(begin, static_cast<size_t>(end - begin));
+  }
 }
 
 // Of pages that were marked and did not go: moves them to their staging addresses, if that can be, and makes the others
@@ -118,9 +110,12 @@ NodeReclaim::Kept NodeReclaim::keep_where_it_is(unsigned n, uint64_t held, char*
   for (uint64_t left = stay; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
     char* const page = zone_->address(c * kClusterPages + i);
-    static_cast<void>(os::uffd_write_protect(uffd_of(c), page, kPageSize, false));
     if (os::vm_unshare(page, kPageSize)) continue;
     // It cannot be written (mprotect), by a device neither.
+    if (os::make_dirty_if_there(shards_->proc, page) == os::Dirty::kMade) continue;
+    // Gone, or that cannot be told; what is there may be newer than the copy.
+    const os::VmRange here = {page, kPageSize};
+    static_cast<void>(os::vm_gather(Lift::copy_of(content, lift.clusters[n].seen, i), &here, 1));
     if (os::vm_purge(page, kPageSize)) fill_home(c, uint64_t{1} << i, lift.clusters[n].seen, content);
   }
   lift.refused += static_cast<unsigned>(std::popcount(stay | there));
@@ -134,7 +129,6 @@ void NodeReclaim::find_held(Lift& lift, uint64_t* held) {
     held[n] = os::vm_resident_mask(zone_->address(cluster.id * kClusterPages), kClusterPages);
     cluster.missed = held[n] & cluster.seen;
   }
-  // It has what a device wrote between the copies.
   lift.refill_from.store(lift.content, std::memory_order_relaxed);
   expect_faults(lift);
 }
@@ -159,9 +153,11 @@ bool NodeReclaim::refill_from(const Lift& lift, Pfn pfn) {
     if (cluster.id == c && (cluster.missed & page_bit(pfn)) != 0) {
       const char* const content = copies != nullptr ? Lift::copy_of(copies, cluster.seen, pfn % kClusterPages) : kZeros;
       int error = 0;
-      // (It is there when the fault was resolved meanwhile.)
-      if (os::uffd_copy(uffd_of(c), zone_->address(pfn), content, kPageSize, false, error) != kPageSize)
+      // It is there when the fault was resolved meanwhile; and protected, if it had kept a copy when it was freed.
+      if (os::uffd_copy(uffd_of(c), zone_->address(pfn), content, kPageSize, false, error) != kPageSize) {
+        static_cast<void>(os::uffd_write_protect(uffd_of(c), zone_->address(pfn), kPageSize, false));
         os::uffd_wake(uffd_of(c), zone_->address(pfn), kPageSize);
+      }
       return true;
     }
     if (copies != nullptr) copies += static_cast<size_t>(std::popcount(cluster.seen)) * kPageSize;

@@ -144,15 +144,14 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   idle &= ~rejected_lately(c, idle);
   if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
   const bool in_place = lifts != nullptr && goes_in_place(*lifts);
-  // Whatever lies between pages that are dropped in place stays where it is; but a gap is one range more.
-  const uint64_t others = in_place ? cluster.allocated.load() & ~unevictable(c) & only : kept;
-  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, others, *lifts) : 0;
+  const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, kept, *lifts) : 0;
   uint64_t liftable = at_once | (shards_->move ? 0 : idle);
   if (liftable != 0 && (lifts == nullptr || !lifts->prepare())) liftable = 0;
-  uint64_t mine = claim(c, idle | liftable);
+  // In place, nobody else is held up.
+  const bool alone = in_place && liftable != 0 && (idle & zone_->resident_mask(c) & ~liftable) == 0;
+  uint64_t mine = claim(c, alone ? liftable : idle | liftable);
   // Freed or gone to Standby between the look and the claim.
-  const uint64_t away = cluster.standby.load() | cluster.garbage.load();
-  const uint64_t unfit = mine & ~(cluster.allocated.load() & ~(in_place ? away & idle : away));
+  const uint64_t unfit = mine & ~(cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load());
   if (unfit != 0) release(c, unfit);
   mine &= ~unfit;
   if (liftable != 0) {

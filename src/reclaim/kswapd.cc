@@ -41,7 +41,11 @@ void Reclaimer::run_first(Kswapd& kswapd) {
 }
 
 void Reclaimer::run_kswapd(Kswapd& kswapd) {
-  kswapd.bench.lift.thread = os::thread_id();
+  Lift& lift = kswapd.bench.lift;
+  lift.thread = os::thread_id();
+  lift.refs = os::PageRefs();  // in a child of a fork, the parent's
+  // Refused where the user has too many pipes: then pages are lifted.
+  if (shards_.drop_in_place) static_cast<void>(lift.refs.open(Pages(Lift::kMostRanges)));
   for (;;) {
     const uint32_t word = kswapd.word.load(std::memory_order_acquire);
     if (&kswapd == first_kswapd()) thaw_children();

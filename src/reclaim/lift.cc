@@ -57,6 +57,20 @@ unsigned runs_in(uint64_t mask) {
   return pages_in(mask & ~(mask << 1));
 }
 
+// Of `all` pages, spans that it is worth to lift for those that are `present` in them; the ones `between` are present,
+// too, and go back.
+uint64_t worth_lifting_from(uint64_t present, uint64_t all, uint64_t between) {
+  uint64_t worth = 0;
+  for (BitRun run = next_run(all, 0); run.first < kClusterPages; run = next_run(all, run.end)) {
+    const uint64_t here = present & run_mask(run);
+    if (here == 0) continue;
+    const uint64_t span = run_mask(
+        {static_cast<unsigned>(std::countr_zero(here)), kClusterPages - static_cast<unsigned>(std::countl_zero(here))});
+    if (runs_in(here) * kRunCost > kLiftCost + pages_in(between & span)) worth |= span;
+  }
+  return worth;
+}
+
 // Lifted pages are given back by address, and the addresses are replaced and emptied all the time: whatever the kernel
 // mapped there for somebody else in between would be lost. So they lie where the kernel maps nothing by itself, in the
 // TiB above the compressed pools (node.cc). Null: something lies at all the places that were tried.
@@ -102,7 +116,7 @@ bool Lift::prepare() {
 // Whether the pages of a batch are dropped in place; decided before its first ones join.
 bool NodeReclaim::goes_in_place(Lift& lift) const {
   // What the kernel swaps out by itself is not seen where it is.
-  if (lift.count == 0) lift.in_place = shards_->drop_in_place && lift.thread != 0 && !os::vm_system_swaps();
+  if (lift.count == 0) lift.in_place = lift.refs.is_open() && !os::vm_system_swaps();
   return lift.in_place;
 }
 
@@ -115,27 +129,25 @@ uint64_t NodeReclaim::leaving_pages(ClusterId c) const {
   return zone_->resident_mask(c) & cluster.allocated.load() & ~stay;
 }
 
+void NodeReclaim::pause_lifting() {
+  lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
+}
+
 // Whether such pages are better dropped together with those of clusters beside theirs.
 bool NodeReclaim::may_join(uint64_t pages) {
   return pages != 0 && (runs_in(pages) > 1 || pages_in(pages) <= kShortRun);
 }
 
-// Of a cluster's inactive pages (`idle`, present or not), and others that may lie between them, those that are better
-// lifted and compressed at once.
+// Of a cluster's inactive pages (`idle`, present or not), those that are better lifted, with what lies between them, if
+// that is among the `others`; or dropped where they are. They are compressed at once.
 uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t others, const Lift& lift) {
   if (!policy_.zswap || shards_->status < 0 || pool_.pool_pages() >= policy_.zswap_max.load()) return 0;
-  const uint64_t resident = zone_->resident_mask(c), all = (idle | others) & ~map_.more(c).clean.load();
+  const uint64_t clean = map_.more(c).clean.load(), present = idle & zone_->resident_mask(c) & ~clean;
   uint64_t worth = 0;
-  for (BitRun run = next_run(all, 0); run.first < kClusterPages; run = next_run(all, run.end)) {
-    const uint64_t present = idle & resident & run_mask(run);
-    if (present == 0) continue;
-    const BitRun span = {static_cast<unsigned>(std::countr_zero(present)),
-                         kClusterPages - static_cast<unsigned>(std::countl_zero(present))};
-    // In place, what lies between stays where it is, and without a gap between clusters there are fewer ranges.
-    const uint64_t between = lift.in_place ? 0 : others & resident & run_mask(span);
-    if (runs_in(present) * kRunCost > kLiftCost + pages_in(between) || (lift.joined && may_join(present)))
-      worth |= run_mask(lift.in_place ? run : span);
-  }
+  if (!lift.in_place)
+    worth = worth_lifting_from(present, (idle | others) & ~clean, others & zone_->resident_mask(c));
+  else if (runs_in(present) > 1 || (lift.joined && may_join(present)))
+    worth = present;
   if (worth == 0) return 0;
   uint32_t pause = lift_pause_.load(std::memory_order_relaxed);
   while (pause != 0 && !lift_pause_.compare_exchange_weak(pause, pause - 1, std::memory_order_relaxed)) {
@@ -211,7 +223,7 @@ uint64_t NodeReclaim::lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t&
 // Lifts claimed pages; those in `idle` are to leave memory, those in `at_once` without Standby. Returns those that are
 // not the caller's any more.
 uint64_t NodeReclaim::lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift) {
-  if (lift.in_place) return hold(c, pages, idle, at_once, lift);
+  if (lift.in_place) return hold(c, pages & idle, lift);
   const uint64_t resident = zone_->resident_mask(c);
   uint64_t lifted = 0, seen = 0, elsewhere = 0;
   lift.starts[lift.count] = 0;
@@ -224,12 +236,12 @@ uint64_t NodeReclaim::lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t 
   zone_->charge(c, seen);
   if ((lifted & ~seen) != 0) release(c, lifted & ~seen);
   if (seen == 0) return lifted;
-  lift.clusters[lift.count++] = {c, seen, seen & idle, seen & idle & at_once, 0, 0};
+  lift.clusters[lift.count++] = {c, seen, seen & idle, seen & idle & at_once, 0};
   lift.pages += pages_in(seen);
   return lifted;
 }
 
-// Copies what was lifted or write-protected, and has the kernel give the memory back of what nothing else refers to.
+// Copies what was lifted, and has the kernel give the memory back of what nothing else refers to.
 // False: it could not be copied, or may be pinned in the way that does not show (see above); nothing was marked. Where
 // that turns out later, nothing is given back.
 bool NodeReclaim::copy_and_drop(Lift& lift) {
@@ -243,31 +255,20 @@ bool NodeReclaim::copy_and_drop(Lift& lift) {
       ranges[nr++] = {begin, (run.end - run.first) * kPageSize};
     }
   }
-  if (!lift.in_place) return copy_and_drop(lift, ranges, nr);
-  lift.refill_from.store(nullptr, std::memory_order_relaxed);
-  return guard(lift, true) && copy_and_drop(lift, ranges, nr);
+  return lift.in_place ? copy_and_drop_in_place(lift, ranges, nr) : copy_and_drop(lift, ranges, nr);
 }
 
 bool NodeReclaim::copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned nr) {
   // By one call, and not by reading them here: each page would be a fault of the processor's in a virtual machine.
-  const auto copy_to = [&](char* to) {
-    if (lift.in_place) expect_faults(lift);
-    const size_t copied = os::vm_gather(to, ranges, nr);
-    if (lift.in_place) end_faults();
-    return copied == lift.pages * kPageSize;
-  };
+  const auto copy_to = [&](char* to) { return os::vm_gather(to, ranges, nr) == lift.pages * kPageSize; };
   const auto may_be_pinned = [this] { return os::has_registered_pages(shards_->status); };
   const size_t bytes = lift.count * kClusterBytes;
   if (!copy_to(lift.before) || may_be_pinned()) return false;
-  lift.refill_from.store(lift.before, std::memory_order_relaxed);
-  const bool marked =
-      lift.in_place ? os::vm_mark_many_droppable(ranges, nr) : os::vm_mark_droppable(lift.memory, bytes);
+  const bool marked = os::vm_mark_droppable(lift.memory, bytes);
   const bool copied = copy_to(lift.content);
   if (!copied) memcpy(lift.content, lift.before, lift.pages * kPageSize);
   if (!marked || !copied || may_be_pinned())
-    lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
-  else if (lift.in_place)
-    drop_marked(lift);
+    pause_lifting();
   else
     os::vm_drop_marked(lift.memory, bytes);
   return true;
@@ -291,15 +292,6 @@ void NodeReclaim::keep_refused(Lift& lift, Kept* kept) {
   if (lift.in_place) end_faults();
 }
 
-// The program may write again; what was only in between is given up.
-void NodeReclaim::end_in_place(Lift& lift) {
-  guard(lift, false);
-  for (unsigned n = 0; n < lift.count; ++n) {
-    const Lift::Cluster& held = lift.clusters[n];
-    release(held.id, held.guarded & ~held.seen);
-  }
-}
-
 // Decides about all that was lifted. Returns how many pages left memory, or are in Standby now.
 Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
   Lift& lift = bench.lift;
@@ -310,7 +302,6 @@ Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
   }
   Kept kept[Lift::kMostClusters];
   keep_refused(lift, kept);
-  if (lift.in_place) end_in_place(lift);
   char *content = lift.content, *before = lift.before;
   Pages reclaimed, staged;
   for (unsigned n = 0; n < lift.count; ++n) {
@@ -328,15 +319,13 @@ Pages NodeReclaim::finish_lift(ScanControl& sc, Workbench& bench) {
   sc.scanned -= staged < sc.scanned ? staged : sc.scanned;
   // Pages that became known to be there only by being lifted were not seen.
   if (sc.scanned < sc.reclaimed) sc.scanned = sc.reclaimed;
-  if (lift.refused > kNotListed && lift.refused * 2 > lift.pages)
-    lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
+  if (lift.refused > kNotListed && lift.refused * 2 > lift.pages) pause_lifting();
   lift.clear();
   return reclaimed + staged;
 }
 
 // Everything goes home.
 void NodeReclaim::give_up_lift(Lift& lift) {
-  if (lift.in_place) end_in_place(lift);
   for (unsigned n = 0; n < lift.count; ++n) {
     const Lift::Cluster& lifted = lift.clusters[n];
     if (!lift.in_place) put_back(n, lifted.id, lifted.seen, lift);
@@ -345,7 +334,7 @@ void NodeReclaim::give_up_lift(Lift& lift) {
     release(lifted.id, lifted.seen);
     relist(lifted.id);
   }
-  lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
+  pause_lifting();
   lift.clear();
 }
 

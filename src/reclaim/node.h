@@ -12,6 +12,7 @@
 
 #include "base/live.h"
 #include "base/lock.h"
+#include "os/page_refs.h"
 #include "os/vm.h"
 #include "page/zone.h"
 #include "reclaim/cluster.h"
@@ -44,17 +45,18 @@ struct Lift {
   // In place. Of what is hardly used, four pages of a cluster are there at a time.
   static constexpr unsigned kMostClusters = 32;
   // Who touches one of them waits for the whole batch: half a millisecond for compressing so many, next to which the
-  // interrupts that a batch costs are little. (256 made random touches 5 to 9 % slower.)
+  // interrupts that a batch costs are little. (With 192, random touches are no faster.)
   static constexpr unsigned kMostPages = 128;
   // Each has at least a page, and the last cluster to join may bring some too many.
   static constexpr unsigned kMostRanges = kMostPages + kClusterPages;
+  // What a pipe may hold that anybody may have (pipe-max-size).
+  static_assert(kMostRanges <= 256);
   struct Cluster {
     ClusterId id;
     uint64_t seen;     // pages that are at its addresses here
     uint64_t wanted;   // of these, those that are to leave their addresses; the others lay between them
     uint64_t at_once;  // of those, the ones that are compressed at once; the others go to Standby
-    uint64_t guarded;  // where they are dropped in place: all claimed pages
-    uint64_t missed;   // and those whose absence is a fault of the evictor's
+    uint64_t missed;   // those whose absence is a fault of the evictor's
   };
   // Where the copies of a cluster's pages begin, one page behind the other.
   struct Copies {
@@ -69,11 +71,11 @@ struct Lift {
   char* memory = nullptr;   // the addresses to which pages are lifted
   char* content = nullptr;  // copies of the pages
   char* before = nullptr;   // those made before the kernel might drop them
-  // The pages stay where they are (drop_in_place.cc). The thread that may have that done, which does nothing but
-  // evict; 0: none.
-  bool in_place = false;
+  bool in_place = false;    // the pages stay where they are (drop_in_place.cc)
+  bool joined = false;      // what comes now is of several clusters side by side
+  // Open in the thread that may have that done, which does nothing but evict.
+  os::PageRefs refs;
   uint32_t thread = 0;
-  bool joined = false;                      // what comes now is of several clusters side by side
   std::atomic<char*> refill_from{nullptr};  // copies of pages that the evictor misses; null: they are zeros
 
   // Maps the addresses, if that was not done before; false: there are none.
@@ -369,6 +371,7 @@ class NodeReclaim {
     uint64_t standby = 0;  // of these, those that are at their staging addresses now
   };
   bool goes_in_place(Lift& lift) const;
+  void pause_lifting();
   uint64_t worth_lifting(ClusterId c, uint64_t idle, uint64_t others, const Lift& lift);
   bool can_write_lifted(ClusterId c, BitRun run, uint64_t present, const Lift& lift) const;
   uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
@@ -377,8 +380,6 @@ class NodeReclaim {
   bool copy_and_drop(Lift& lift);
   bool copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned nr);
   void keep_refused(Lift& lift, Kept* kept);
-  void end_in_place(Lift& lift);
-  void drop_marked(const Lift& lift);
   Pages finish_lift(ScanControl& sc, Workbench& bench);
   void give_up_lift(Lift& lift);
 
@@ -401,9 +402,9 @@ class NodeReclaim {
   uint64_t stage(ClusterId c, uint64_t pages, uint64_t seen, char* content);
 
   // drop_in_place.cc
-  uint64_t hold(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
-  unsigned guarded_ranges(const Lift& lift, os::VmRange* ranges) const;
-  bool guard(const Lift& lift, bool on);
+  uint64_t hold(ClusterId c, uint64_t pages, Lift& lift);
+  bool copy_and_drop_in_place(Lift& lift, const os::VmRange* ranges, unsigned nr);
+  void drop_marked(const Lift& lift);
   void expect_faults(const Lift& lift);
   void end_faults();
   bool refill_from(const Lift& lift, Pfn pfn);

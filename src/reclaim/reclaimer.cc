@@ -172,8 +172,7 @@ int Reclaimer::open_shards() {
     shards_.move = features.move && options_->uffd_move;
     shards_.write_protect = features.write_protect;
     shards_.poison = features.poison;
-    shards_.drop_in_place = shards_.move && options_->drop_in_place && features.write_protect && features.thread_id &&
-                            os::can_drop_in_place();
+    shards_.drop_in_place = shards_.move && options_->drop_in_place && features.thread_id && os::can_drop_in_place();
     const int problem = shards_.move ? 0 : os::why_not_lift(shards_.status);
     if (problem != 0) {
       os::close_descriptor(fd);

@@ -191,7 +191,7 @@ Pages NodeReclaim::commit_lifted(ClusterId c, uint64_t stored, const SwapEntry* 
 // Decides what becomes of the pages of one cluster, and gives them and it up.
 NodeReclaim::Settled NodeReclaim::settle_lifted(unsigned n, Lift::Copies copies, Kept kept, bool may_write,
                                                 Workbench& bench) {
-  const auto [c, seen, wanted, at_once, guarded, missed] = bench.lift.clusters[n];
+  const auto [c, seen, wanted, at_once, missed] = bench.lift.clusters[n];
   const auto [back, standby] = kept;
   uint64_t rejected = 0;
   if (standby != 0) enter_standby(c, standby);

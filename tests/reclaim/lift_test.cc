@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #include <atomic>
 #include <thread>
@@ -104,6 +105,34 @@ class LiftTest : public testing::TestWithParam<Kernel> {
     a_.zone().set_managed(pages_of(kLimit));
     settle(a_);
     EXPECT_EQ(wrong, 0u);
+  }
+  // Two threads write to pages of their own, until so many times as many pages as there are were lifted.
+  void write_until_lifted(uint64_t times) {
+    std::atomic<bool> stop{false};
+    std::atomic<unsigned> lost{0};
+    const auto write = [&](unsigned which) {
+      std::vector<uint64_t> written(kBlocks * kPagesPerBlock, 0);
+      Random random(which);
+      const auto check_and_write = [&](size_t at, uint64_t value) {
+        auto* const word = reinterpret_cast<volatile uint64_t*>(
+            page(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock) + kPageSize / 2);
+        if (written[at] != 0) lost += *word != written[at];
+        *word = written[at] = value;
+      };
+      while (!stop) check_and_write(random.below(written.size() / 2) * 2 + which, random.next() | 1);
+      for (size_t at = which; at < written.size(); at += 2) check_and_write(at, 1);
+    };
+    const uint64_t enough = a_.reclaimer().stats().pglift + times * kBlocks * kPagesPerBlock;
+    std::thread first(write, 0), second(write, 1);
+    a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
+    EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > enough; }));
+    stop = true;
+    first.join();
+    second.join();
+    a_.zone().set_managed(pages_of(kLimit));
+    settle(a_);
+    EXPECT_EQ(lost, 0u);
+    EXPECT_STREQ(find_fault(a_), nullptr);
   }
   char* page(unsigned i, size_t n) { return blocks_[i] + n * kPageSize; }
 
@@ -434,6 +463,37 @@ TEST_P(LiftTest, OtherMappingsKeepTheirContent) {
   expect_all();
 }
 
+// A page that is written and then protected while it is on its way keeps what was written.
+TEST_P(LiftTest, WhatIsWrittenBeforeItIsProtectedStays) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> lost{0};
+  std::thread protector([&] {
+    Random random(8);
+    for (char version = 1; !stop; ++version) {
+      char* const p = page(0, random.below(kPagesPerBlock));
+      const char before = *p;
+      *p = version;
+      if (mprotect(p, kPageSize, PROT_READ) != 0) continue;
+      usleep(static_cast<unsigned>(random.below(300)));
+      lost += *static_cast<volatile char*>(p) != version;
+      mprotect(p, kPageSize, PROT_READ | PROT_WRITE);
+      lost += *static_cast<volatile char*>(p) != version;
+      *p = before;
+    }
+  });
+  for (size_t round = 0; round < 20; ++round) {
+    for (unsigned i = 1; i < kBlocks; ++i)
+      for (size_t n = round % kStride; n < kPagesPerBlock; n += kStride) EXPECT_TRUE(is_intact(i, n)) << i;
+    EXPECT_TRUE(lift_some(2 * kPagesPerBlock));
+  }
+  stop = true;
+  protector.join();
+  EXPECT_EQ(lost, 0u);
+  expect_all();
+}
+
 TEST_P(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
   start();
   if (testing::Test::IsSkipped()) return;
@@ -487,6 +547,33 @@ TEST_P(LiftTest, WhatTheKernelDropsMeanwhileIsNotLost) {
   stop = true;
   kernel.join();
   expect_all();
+}
+
+// A child that shares all pages, and does nothing; by a bare system call, of which the allocator hears nothing.
+pid_t share_for(long ms) {
+  const auto pid = static_cast<pid_t>(syscall(SYS_fork));
+  if (pid != 0) return pid;
+  const timespec time = {0, ms * 1'000'000};
+  syscall(SYS_nanosleep, &time, nullptr);
+  for (;;) syscall(SYS_exit_group, 0);
+}
+
+// What is written to a page that is shared with a child, or was, is written to another page.
+TEST_P(LiftTest, WhatIsWrittenToPagesThatAreSharedWithAChildIsNotLost) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  std::atomic<bool> stop{false};
+  std::thread parent([&] {
+    while (!stop) {
+      const pid_t child = share_for(5);
+      ASSERT_GT(child, 0);
+      usleep(2'000);
+      ASSERT_EQ(waitpid(child, nullptr, 0), child);
+    }
+  });
+  write_until_lifted(10);
+  stop = true;
+  parent.join();
 }
 
 const char* name_of(Kernel kernel) {
