@@ -169,6 +169,21 @@ bool NodeReclaim::can_write_lifted(ClusterId c, BitRun run, uint64_t present, co
          -ENOENT;
 }
 
+// Fills lifted pages in where they were. Their mapping cannot be written, and is what put_back would bring along; but
+// by now the program may have changed that (mprotect) where the pages were. What cannot be written, no device writes to
+// either; where pages can be moved, that is not what was found out.
+bool NodeReclaim::copy_back(ClusterId c, BitRun run, uint64_t here, Lift& lift) {
+  if (shards_->move) return false;
+  os::VmRange ranges[kClusterPages / 2];
+  unsigned nr = 0;
+  for (BitRun part = next_run(here, 0); part.first < kClusterPages; part = next_run(here, part.end))
+    ranges[nr++] = {lift.address(lift.count, part.first), (part.end - part.first) * kPageSize};
+  if (os::vm_gather(lift.content, ranges, nr) != pages_in(here) * kPageSize) return false;
+  renew_lifted(lift.address(lift.count, run.first), (run.end - run.first) * kPageSize);
+  fill_home(c, here, here, lift.content);
+  return true;
+}
+
 // Lifts one run of claimed pages; false when that was refused, or had to be undone. Adds what is there to `seen`, and
 // to `elsewhere` what went back because only UFFDIO_MOVE can tell whether the kernel swapped it out.
 bool NodeReclaim::lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere) {
@@ -200,7 +215,7 @@ bool NodeReclaim::lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, 
     return false;
   }
   if (!can_write_lifted(c, run, shards_->move ? here | unclear : here, lift)) {
-    put_back(lift.count, c, here | unclear, lift);
+    if (unclear != 0 || !copy_back(c, run, here, lift)) put_back(lift.count, c, here | unclear, lift);
     return false;
   }
   if (unclear != 0) put_back(lift.count, c, unclear, lift);
