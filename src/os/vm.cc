@@ -10,6 +10,10 @@
 
 #include "os/syscall.h"
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -33,6 +37,21 @@ void* map(void* address, size_t bytes, int protection, int flags) {
   return result < 0 && result >= -4095 ? nullptr : reinterpret_cast<void*>(result);
 }
 
+// ThreadSanitizer does not see system calls: that what a thread read before it unmapped it comes before what another
+// writes to a new mapping at the same place.
+#ifdef __SANITIZE_THREAD__
+char mappings;
+void note_unmap() {
+  __tsan_release(&mappings);
+}
+void note_map() {
+  __tsan_acquire(&mappings);
+}
+#else
+void note_unmap() {}
+void note_map() {}
+#endif
+
 bool advise(void* address, size_t bytes, int advice) {
   return vm_advise(address, bytes, advice) == 0;
 }
@@ -48,7 +67,9 @@ void* vm_reserve(size_t bytes, void* wish) {
 }
 
 void* vm_map(size_t bytes) {
-  return map(nullptr, bytes, kReadWrite, kAnonymous);
+  void* const mapped = map(nullptr, bytes, kReadWrite, kAnonymous);
+  note_map();
+  return mapped;
 }
 
 void* vm_map_readonly(size_t bytes) {
@@ -72,6 +93,7 @@ bool vm_protect_none(void* address, size_t bytes) {
 }
 
 void vm_unmap(void* address, size_t bytes) {
+  note_unmap();
   syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
 }
 
