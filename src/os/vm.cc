@@ -31,26 +31,27 @@ constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
 constexpr long kMpolPreferred = 1;  // MPOL_PREFERRED of linux/mempolicy.h
 
-void* map(void* address, size_t bytes, int protection, int flags) {
-  const long result = syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, -1, 0);
-  // Errors are -4095..-1; every other value is an address.
-  return result < 0 && result >= -4095 ? nullptr : reinterpret_cast<void*>(result);
-}
-
-// ThreadSanitizer does not see system calls: that what a thread read before it unmapped it comes before what another
-// writes to a new mapping at the same place.
+// ThreadSanitizer does not see weir's system calls, and has to be told of their order: who maps memory anew, where
+// another thread took it down before, comes after all that this thread did there.
 #ifdef __SANITIZE_THREAD__
 char mappings;
-void note_unmap() {
+void begin_unmap() {
   __tsan_release(&mappings);
 }
-void note_map() {
+void end_map() {
   __tsan_acquire(&mappings);
 }
 #else
-void note_unmap() {}
-void note_map() {}
+void begin_unmap() {}
+void end_map() {}
 #endif
+
+void* map(void* address, size_t bytes, int protection, int flags) {
+  const long result = syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, -1, 0);
+  end_map();
+  // Errors are -4095..-1; every other value is an address.
+  return result < 0 && result >= -4095 ? nullptr : reinterpret_cast<void*>(result);
+}
 
 bool advise(void* address, size_t bytes, int advice) {
   return vm_advise(address, bytes, advice) == 0;
@@ -67,9 +68,7 @@ void* vm_reserve(size_t bytes, void* wish) {
 }
 
 void* vm_map(size_t bytes) {
-  void* const mapped = map(nullptr, bytes, kReadWrite, kAnonymous);
-  note_map();
-  return mapped;
+  return map(nullptr, bytes, kReadWrite, kAnonymous);
 }
 
 void* vm_map_readonly(size_t bytes) {
@@ -93,7 +92,7 @@ bool vm_protect_none(void* address, size_t bytes) {
 }
 
 void vm_unmap(void* address, size_t bytes) {
-  note_unmap();
+  begin_unmap();
   syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
 }
 

@@ -1,7 +1,8 @@
 // How pages that lie in many short runs leave memory without being lifted (compare lift.cc), where the kernel can mark
 // many ranges by one call (Linux 6.14). Lifting interrupts the other processors three times a cluster, because each
 // lifted cluster is a mapping; and what lies between, which the program uses, is away meanwhile and has to be copied
-// back. Here it is three times for all clusters of a stripe that lie side by side, and what is between stays.
+// back. Here it is twice for marking a batch, once for each 31 pages that go (shrink_folio_list, which frees so many at
+// a time), and twice more for each further page table; and what is between stays.
 //
 // Pages are made the process's own; held by references, so that the kernel cannot drop them (os/page_refs.h); marked
 // (MADV_FREE); copied; held no more; and given back (MADV_PAGEOUT), which the kernel refuses for what was written to
@@ -77,7 +78,7 @@ bool NodeReclaim::copy_and_drop_in_place(Lift& lift, const os::VmRange* ranges, 
   return true;
 }
 
-// Of clusters side by side as one range, with what lies between: interrupts are by range.
+// Of clusters side by side as one range, with what lies between: a range of its own interrupts once more.
 void NodeReclaim::drop_marked(const Lift& lift) {
   const auto begin_of = [&](const Lift::Cluster& one) {
     return zone_->address(one.id * kClusterPages + static_cast<unsigned>(std::countr_zero(one.seen)));

@@ -170,8 +170,9 @@ bool NodeReclaim::can_write_lifted(ClusterId c, BitRun run, uint64_t present, co
 }
 
 // Fills lifted pages in where they were. Their mapping cannot be written, and is what put_back would bring along; but
-// by now the program may have changed that (mprotect) where the pages were. What cannot be written, no device writes to
-// either; where pages can be moved, that is not what was found out.
+// by now the program may have changed that (mprotect) where the pages were. No device writes to what cannot be written,
+// unless the program protects a buffer that it has under way. Where pages can be moved, it is not known that they
+// cannot be written. False: they cannot be read either, and are still where they were lifted to.
 bool NodeReclaim::copy_back(ClusterId c, BitRun run, uint64_t here, Lift& lift) {
   if (shards_->move) return false;
   os::VmRange ranges[kClusterPages / 2];

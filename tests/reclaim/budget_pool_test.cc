@@ -82,8 +82,8 @@ class BudgetPoolTest : public testing::Test {
   }
   std::string name() const { return "test-" + std::to_string(getpid()); }
   std::string path() const {
-    std::string path(WEIR_POOL_DIRECTORY);
-    return path.append("/weir-pool.").append(std::to_string(geteuid())).append(".").append(name());
+    std::string file(WEIR_POOL_DIRECTORY);
+    return file.append("/weir-pool.").append(std::to_string(geteuid())).append(".").append(name());
   }
   // A process that is in the pool and calls `work` again and again.
   template <class Work>

@@ -17,7 +17,6 @@
 #include "os/vm.h"
 #include "support/page_content.h"
 #include "support/random.h"
-#include "support/sanitizer.h"
 #include "support/squeeze.h"
 #include "support/swap_place.h"
 
@@ -85,18 +84,13 @@ class LiftTest : public testing::TestWithParam<Kernel> {
       return a_.node().swapped_pages() + most_left >= all && a_.reclaimer().stats().pglift > before;
     });
   }
-  // Two threads touch what they like, until so many times as many pages as there are were lifted.
-  void touch_until_lifted(uint64_t times) {
+  // Two threads do `work`, told which of them they are and when to stop, until so many times as many pages as there are
+  // were lifted.
+  template <class Work>
+  void work_until_lifted(uint64_t times, Work work) {
     std::atomic<bool> stop{false};
-    std::atomic<unsigned> wrong{0};
-    const auto touch = [&](uint64_t seed) {
-      for (Random random(seed); !stop;) {
-        const size_t at = random.below(kBlocks * kPagesPerBlock);
-        if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++wrong;
-      }
-    };
     const uint64_t enough = a_.reclaimer().stats().pglift + times * kBlocks * kPagesPerBlock;
-    std::thread first(touch, 1), second(touch, 2);
+    std::thread first([&] { work(0u, stop); }), second([&] { work(1u, stop); });
     // With what is compressed, a quarter of the data fits.
     a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
     EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > enough; }));
@@ -105,13 +99,22 @@ class LiftTest : public testing::TestWithParam<Kernel> {
     second.join();
     a_.zone().set_managed(pages_of(kLimit));
     settle(a_);
+  }
+  // They touch what they like.
+  void touch_until_lifted(uint64_t times) {
+    std::atomic<unsigned> wrong{0};
+    work_until_lifted(times, [&](unsigned which, const std::atomic<bool>& stop) {
+      for (Random random(which + 1); !stop;) {
+        const size_t at = random.below(kBlocks * kPagesPerBlock);
+        if (!is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock)) ++wrong;
+      }
+    });
     EXPECT_EQ(wrong, 0u);
   }
-  // Two threads write to pages of their own, until so many times as many pages as there are were lifted.
+  // They write to pages of their own.
   void write_until_lifted(uint64_t times) {
-    std::atomic<bool> stop{false};
     std::atomic<unsigned> lost{0};
-    const auto write = [&](unsigned which) {
+    work_until_lifted(times, [&](unsigned which, const std::atomic<bool>& stop) {
       std::vector<uint64_t> written(kBlocks * kPagesPerBlock, 0);
       Random random(which);
       const auto check_and_write = [&](size_t at, uint64_t value) {
@@ -122,16 +125,7 @@ class LiftTest : public testing::TestWithParam<Kernel> {
       };
       while (!stop) check_and_write(random.below(written.size() / 2) * 2 + which, random.next() | 1);
       for (size_t at = which; at < written.size(); at += 2) check_and_write(at, 1);
-    };
-    const uint64_t enough = a_.reclaimer().stats().pglift + times * kBlocks * kPagesPerBlock;
-    std::thread first(write, 0), second(write, 1);
-    a_.zone().set_managed(Pages(kBlocks * kPagesPerBlock / 2));
-    EXPECT_TRUE(wait_until([&] { return a_.reclaimer().stats().pglift > enough; }));
-    stop = true;
-    first.join();
-    second.join();
-    a_.zone().set_managed(pages_of(kLimit));
-    settle(a_);
+    });
     EXPECT_EQ(lost, 0u);
     EXPECT_STREQ(find_fault(a_), nullptr);
   }
@@ -455,8 +449,7 @@ TEST_P(LiftTest, OtherMappingsKeepTheirContent) {
     for (unsigned i = 0; i < kHeld; ++i)
       if (held[i] != nullptr) munmap(held[i], map_pages(i));
   });
-  // A sanitizer makes it five times as slow, and finds no more mappings lost.
-  touch_until_lifted(kTsan || kAsan ? 8 : 40);
+  touch_until_lifted(40);
   stop = true;
   mapper.join();
   EXPECT_EQ(lost, 0u);
