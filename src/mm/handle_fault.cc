@@ -16,6 +16,10 @@ namespace {
 // once a stream has been in sequence for long; page_cluster=0 is none at all.
 constexpr unsigned kSteadyFactor = 8;
 
+// A touch at random begins a stream that nobody goes on with. One that was gone on with is kept for so many times as
+// many faults: a scan that reads 32 pages at a time may meet some hundred such touches meanwhile.
+constexpr uint32_t kStreamLasts = 64;
+
 uint64_t pages_in(uint64_t mask) {
   return static_cast<uint64_t>(std::popcount(mask));
 }
@@ -38,21 +42,39 @@ struct Fault {
   unsigned index;  // within the cluster
   uint64_t bit;
   Touch touch;
-  bool again;  // nobody has looked at the page since it was touched before
+  bool again;          // nobody has looked at the page since it was touched before
+  bool ahead = false;  // the page was not touched, it comes because those before it were
 
   char* address() const { return node.zone().address(pfn); }
 };
 
-// The stream that this fault continues, or a new one in place of the oldest.
+// The stream that this fault continues, or a new one in place of the one that is the least likely to go on.
 Workbench::Stream& stream_of(const Fault& f) {
   Workbench& bench = f.bench;
   const uint32_t number = f.node.zone().node().v;
-  for (Workbench::Stream& s : bench.streams)
-    if (s.next == f.pfn && s.node == number) return s;
-  Workbench::Stream& fresh = bench.streams[bench.oldest_stream];
-  bench.oldest_stream = (bench.oldest_stream + 1) % Workbench::kStreams;
-  fresh = {number, kNoPfn, 0, 0};
-  return fresh;
+  const uint32_t now = ++bench.nr_looks;
+  Workbench::Stream* oldest = nullptr;
+  uint32_t oldest_age = 0;
+  for (Workbench::Stream& s : bench.streams) {
+    if (s.next == f.pfn && s.node == number) {
+      s.looked = now;
+      return s;
+    }
+    const uint32_t age = (now - s.looked) / (s.window > 1 ? kStreamLasts : 1);
+    if (oldest != nullptr && age <= oldest_age) continue;
+    oldest = &s;
+    oldest_age = age;
+  }
+  *oldest = {number, kNoPfn, 0, 0, now};
+  return *oldest;
+}
+
+// The next page behind the first `end` of the cluster that will be missed when it is touched.
+Pfn next_missing(const Fault& f, unsigned end) {
+  const Pfn first = f.c * kClusterPages;
+  const uint64_t missing =
+      end < kClusterPages ? (f.cluster.swapped.load() | f.cluster.standby.load()) >> end << end : 0;
+  return first + (missing == 0 ? kClusterPages : static_cast<Pfn>(std::countr_zero(missing)));
 }
 
 // Pages to bring in with this fault: twice as many as the last time when it is the next in sequence, else one.
@@ -93,6 +115,8 @@ void finish(const Fault& f, uint64_t claimed) {
 }
 
 void fill_standby(const Fault& f) {
+  for (Workbench::Stream& s : f.bench.streams)
+    if (s.next == f.pfn && s.node == f.node.zone().node().v) s.next = next_missing(f, f.index + 1);
   f.reclaimer.make_room(f.node, Pages(1), f.bench);
   f.node.fill_dropped(f.c, f.bit);
   if (fill(f, 0, f.node.staging_address(f.pfn), 1, false).pages != 0) {
@@ -169,15 +193,24 @@ void fill_zero(const Fault& f) {
   finish(f, pages);
 }
 
-// Whether the page `i` behind the first can be brought in together with it: what was written to a file together lies
-// there side by side.
-bool lies_with(SwapEntry first, SwapEntry other, unsigned i) {
+// How many of `pages` pages from the page `i` behind the first on lie in the swap file side by side.
+unsigned extent_at(const Fault& f, unsigned i, unsigned pages) {
+  const SwapEntry first = f.node.entry(f.pfn + i);
+  unsigned count = 1;
+  while (i + count < pages && f.node.entry(f.pfn + i + count).handle() == first.handle() + count) ++count;
+  return count;
+}
+
+// What can be brought in with one that is at `first`: where that is compressed, what is; where it is in a file, what is
+// in the same one, which has to lie side by side unless several reads may be under way.
+bool comes_with(SwapEntry first, SwapEntry other, unsigned i, bool scattered) {
   if (first.kind() != other.kind()) return false;
-  return first.kind() != SwapEntry::Kind::kFile || other.handle() == first.handle() + i;
+  if (first.kind() != SwapEntry::Kind::kFile) return true;
+  return scattered ? other.file() == first.file() : other.handle() == first.handle() + i;
 }
 
 // Pages from this one on whose content can be had with it, claimed.
-uint64_t claim_swapped(const Fault& f, SwapEntry first) {
+uint64_t claim_swapped(const Fault& f, SwapEntry first, bool scattered) {
   Workbench::Stream& stream = stream_of(f);
   const unsigned few = f.node.policy().most_readahead;
   unsigned most = few > 1 && stream.window >= few ? few * kSteadyFactor : few;
@@ -189,13 +222,12 @@ uint64_t claim_swapped(const Fault& f, SwapEntry first) {
     const uint64_t mine = f.bit | f.node.claim(f.c, run_from(there | f.bit, f.index, window) & ~f.bit);
     run = run_from(mine & f.cluster.swapped.load(), f.index, window);
     for (unsigned i = 1; i < pages_in(run); ++i)
-      if (!lies_with(first, f.node.entry(f.pfn + i), i)) run = run_from(run, f.index, i);
+      if (!comes_with(first, f.node.entry(f.pfn + i), i, scattered)) run = run_from(run, f.index, i);
     if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
     stream.ahead = static_cast<unsigned>(pages_in(run) - 1);
     count(f.node.counters().swap_ra, stream.ahead);
   }
-  stream.next = f.pfn + static_cast<Pfn>(pages_in(run));
-  stream.window = static_cast<unsigned>(pages_in(run));
+  stream.next = next_missing(f, f.index + static_cast<unsigned>(pages_in(run)));
   return run;
 }
 
@@ -250,22 +282,23 @@ uint64_t fill_back(const Fault& f, uint64_t pages, uint64_t& keep, const char* c
 
 // Maps the first `loaded` of the claimed pages, whose content is at `content`.
 void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* content) {
-  if (loaded == 0) return poison(f, pages);
+  // What fails ahead of a touch is tried again with the touch.
+  if (loaded == 0) return f.ahead ? f.node.release(f.c, pages) : poison(f, pages);
   const SwapEntry::Kind kind = f.node.entry(f.pfn).kind();
   const uint64_t there = run_from(pages, f.index, loaded);
   const uint64_t charged = f.node.zone().charge(f.c, there);
-  const bool active = f.node.refaults_soon(f.pfn);
+  const bool active = !f.ahead && f.node.refaults_soon(f.pfn);
   uint64_t keep = copies_to_keep(f, there, active);
   const uint64_t back = fill_back(f, there, keep, content);
   const unsigned filled = static_cast<unsigned>(pages_in(back));
   f.node.zone().uncharge(f.c, charged & ~back);
-  count(f.node.counters().pgmajfault);
+  if (!f.ahead) count(f.node.counters().pgmajfault);
   count(f.node.counters().workingset_refault_anon, filled);
   count(kind == SwapEntry::Kind::kFile ? f.node.counters().pswpin : f.node.counters().zswpin, filled);
   if (active) {
     f.node.activate(f.c, f.bit);
     count(f.node.counters().workingset_activate_anon);
-  } else {
+  } else if (!f.ahead) {
     f.node.forget_soon(f.c, f.bit);
   }
   SwapEntry entries[kClusterPages];
@@ -277,29 +310,63 @@ void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* con
   if (dropped != 0) f.reclaimer.drop(f.node, entries, dropped, f.bench);
 }
 
+// Starts reading claimed pages from a swap file, each extent by itself. Those for which there is no room any more are
+// given up; false: that is all of them.
+bool start_reads(const Fault& f, uint64_t pages) {
+  const unsigned wanted = static_cast<unsigned>(pages_in(pages)), file = f.node.entry(f.pfn).file();
+  unsigned started = 0;
+  while (started < wanted) {
+    const unsigned together = extent_at(f, started, wanted);
+    const bool write = started == 0 && f.touch == Touch::kWrite;
+    const Workbench::Read read = {&f.node, f.pfn + started, together, 0, write, started != 0};
+    if (!f.bench.prepare_read(read, f.node.entry(f.pfn + started))) break;
+    started += together;
+  }
+  f.bench.submit_reads(file);
+  if (started != 0 && started < wanted) f.node.release(f.c, pages & ~run_from(pages, f.index, started));
+  return started != 0;
+}
+
 void swap_in(const Fault& f) {
   const SwapEntry first = f.node.entry(f.pfn);
   f.node.prefetch_content(first);
-  const uint64_t pages = claim_swapped(f, first);
+  const bool asynchronous =
+      first.kind() == SwapEntry::Kind::kFile && f.bench.may_start_reads(f.node.files(), first.file());
+  uint64_t pages = claim_swapped(f, first, asynchronous);
   const unsigned wanted = static_cast<unsigned>(pages_in(pages));
   // As in the kernel, waiting for what was here before is a stall.
   Stall stall(f.reclaimer, f.bench);
   // First, because reclaim uses the bench too.
   f.reclaimer.make_room_in_owner(f.node, f.pfn, Pages(wanted), f.bench);
   f.reclaimer.make_room(f.node, Pages(wanted), f.bench);
+  const unsigned together = first.kind() == SwapEntry::Kind::kFile ? extent_at(f, 0, wanted) : wanted;
   // Other faults are not held up by a disk.
-  if (first.kind() == SwapEntry::Kind::kFile && !f.bench.alone &&
-      f.bench.start_read(f.node.files(), f.node, f.pfn, wanted, first, f.touch == Touch::kWrite))
-    return stall.leave_open();
+  if (asynchronous && (!f.bench.alone || together < wanted) && start_reads(f, pages)) return stall.leave_open();
+  if (together < wanted) {
+    f.node.release(f.c, pages & ~run_from(pages, f.index, together));
+    pages = run_from(pages, f.index, together);
+  }
   SwapEntry entries[kClusterPages];
-  for (unsigned i = 0; i < wanted; ++i) entries[i] = f.node.entry(f.pfn + i);
-  bring_back(f, pages, f.node.load_many(entries, wanted, f.bench), f.bench.pages);
+  for (unsigned i = 0; i < together; ++i) entries[i] = f.node.entry(f.pfn + i);
+  bring_back(f, pages, f.node.load_many(entries, together, f.bench), f.bench.pages);
 }
 
 Fault fault_at(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch, Workbench& bench) {
   const ClusterId c = cluster_of(pfn);
   const bool again = (node.cluster(c).wanted.load() & page_bit(pfn)) != 0;
-  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn), touch, again};
+  return {reclaimer, node, bench, node.cluster(c), c, pfn, pfn % kClusterPages, page_bit(pfn), touch, again, false};
+}
+
+void finish_read(Reclaimer& reclaimer, Workbench& bench, const SwapQueue::Completion& done) {
+  Workbench::Read& read = bench.reads[done.cookie];
+  Fault f = fault_at(reclaimer, *read.node, read.pfn, read.write ? Touch::kWrite : Touch::kRead, bench);
+  f.ahead = read.ahead;
+  const uint64_t bad = done.result != IoResult::kOk && done.bad_mask == 0 ? 1 : done.bad_mask;
+  const unsigned good = bad == 0 ? read.count : static_cast<unsigned>(std::countr_zero(bad));
+  const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);
+  bring_back(f, pages, good < read.count ? good : read.count, bench.buffer_of(read));
+  if (!read.ahead) reclaimer.end_stall();
+  bench.finish_read(read);
 }
 
 }  // namespace
@@ -320,20 +387,12 @@ void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch,
 }
 
 void finish_reads(Reclaimer& reclaimer, Workbench& bench) {
+  constexpr unsigned kMost = 8;
+  SwapQueue::Completion done[kMost];
   for (SwapQueue& queue : bench.queues) {
-    if (!queue.is_open() || queue.pending() == 0) continue;
-    SwapQueue::Completion done[Workbench::kReads];
-    const unsigned finished = queue.poll(done, Workbench::kReads);
-    for (unsigned i = 0; i < finished; ++i) {
-      Workbench::Read& read = bench.reads[done[i].cookie];
-      const Fault f = fault_at(reclaimer, *read.node, read.pfn, read.write ? Touch::kWrite : Touch::kRead, bench);
-      const uint64_t bad = done[i].result != IoResult::kOk && done[i].bad_mask == 0 ? 1 : done[i].bad_mask;
-      const unsigned good = bad == 0 ? read.count : static_cast<unsigned>(std::countr_zero(bad));
-      const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);
-      bring_back(f, pages, good < read.count ? good : read.count, bench.buffer_of(read));
-      reclaimer.end_stall();
-      read.node = nullptr;
-      bench.nr_reads.fetch_sub(1);
+    for (unsigned finished = kMost; finished == kMost && queue.is_open() && queue.pending() != 0;) {
+      finished = queue.poll(done, kMost);
+      for (unsigned i = 0; i < finished; ++i) finish_read(reclaimer, bench, done[i]);
     }
   }
 }

@@ -37,35 +37,6 @@ void* pool_wish(StagingPlace staging) {
 
 }  // namespace
 
-bool Workbench::init() {
-  pages = static_cast<char*>(os::vm_map(kClusterBytes));
-  return pages != nullptr && compressor.init();
-}
-
-bool Workbench::start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first, bool write) {
-  SwapQueue& queue = queues[first.file()];
-  if (!queue.is_open() && !queue.open(files.of(first))) return false;
-  if (read_pages == nullptr) read_pages = static_cast<char*>(os::vm_map(kReads * kReadPages * kPageSize));
-  if (!queue.asynchronous() || read_pages == nullptr) return false;
-  for (Read& read : reads) {
-    if (read.node != nullptr) continue;
-    read = {&node, pfn, count, first.file(), write};
-    nr_reads.fetch_add(1);
-    if (queue.submit_read(first.slot(), count, buffer_of(read), static_cast<uint64_t>(&read - reads))) return true;
-    nr_reads.fetch_sub(1);
-    read.node = nullptr;
-    return false;
-  }
-  return false;
-}
-
-void Workbench::abandon_reads() {
-  for (SwapQueue& queue : queues)
-    if (queue.is_open()) queue.abandon(false);
-  for (Read& read : reads) read.node = nullptr;
-  nr_reads.store(0);
-}
-
 bool NodeReclaim::init(Pages capacity, StagingPlace staging, const ReclaimPolicy& policy, Shards& shards,
                        SwapFiles& files, ReclaimCounters& counters) {
   staging_ = staging;

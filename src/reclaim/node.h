@@ -12,20 +12,17 @@
 
 #include "base/live.h"
 #include "base/lock.h"
-#include "os/page_refs.h"
 #include "os/vm.h"
 #include "page/zone.h"
 #include "reclaim/cluster.h"
 #include "reclaim/counters.h"
 #include "reclaim/shards.h"
+#include "reclaim/workbench.h"
 #include "swap/compressor.h"
 #include "swap/swap_files.h"
-#include "swap/swap_queue.h"
 #include "swap/zswap_pool.h"
 
 namespace weir {
-
-class NodeReclaim;
 
 // Clusters whose unused staging memory is given back together: each call interrupts the other processors.
 struct GarbageBatch {
@@ -37,59 +34,6 @@ struct GarbageBatch {
   unsigned pages = 0;
 };
 
-// Pages that were lifted from their addresses, or are dropped in place, and whose fate is decided together (lift.cc).
-// They are claimed, and their clusters owned, until then.
-struct Lift {
-  // 2 MiB of addresses, of which one call gives all memory back.
-  static constexpr unsigned kClusters = 8;
-  // In place. Of what is hardly used, four pages of a cluster are there at a time.
-  static constexpr unsigned kMostClusters = 32;
-  // Who touches one of them waits for the whole batch: half a millisecond for compressing so many, next to which the
-  // interrupts that a batch costs are little. (With 192, random touches are no faster.)
-  static constexpr unsigned kMostPages = 128;
-  // Each has at least a page, and the last cluster to join may bring some too many.
-  static constexpr unsigned kMostRanges = kMostPages + kClusterPages;
-  // What a pipe may hold that anybody may have (pipe-max-size).
-  static_assert(kMostRanges <= 256);
-  struct Cluster {
-    ClusterId id;
-    uint64_t seen;     // pages that are at its addresses here
-    uint64_t wanted;   // of these, those that are to leave their addresses; the others lay between them
-    uint64_t at_once;  // of those, the ones that are compressed at once; the others go to Standby
-    uint64_t missed;   // those whose absence is a fault of the evictor's
-  };
-  // Where the copies of a cluster's pages begin, one page behind the other.
-  struct Copies {
-    char* content;
-    char* before;
-  };
-  Cluster clusters[kMostClusters];
-  uint64_t starts[kClusters] = {};  // of each: where the runs begin that were lifted by one call, each a mapping
-  unsigned count = 0;
-  unsigned pages = 0;
-  unsigned refused = 0;     // of these, pages that are pinned or shared
-  char* memory = nullptr;   // the addresses to which pages are lifted
-  char* content = nullptr;  // copies of the pages
-  char* before = nullptr;   // those made before the kernel might drop them
-  bool in_place = false;    // the pages stay where they are (drop_in_place.cc)
-  bool joined = false;      // what comes now is of several clusters side by side
-  // Open in the thread that may have that done, which does nothing but evict.
-  os::PageRefs refs;
-  uint32_t thread = 0;
-  std::atomic<char*> refill_from{nullptr};  // copies of pages that the evictor misses; null: they are zeros
-
-  // Maps the addresses, if that was not done before; false: there are none.
-  [[nodiscard]] bool prepare();
-  // Where the copy of a cluster's page is among those that begin at `content`: behind those of the pages before it.
-  static char* copy_of(char* content, uint64_t seen, unsigned page) {
-    return content + static_cast<unsigned>(std::popcount(seen & ((uint64_t{1} << page) - 1))) * kPageSize;
-  }
-  char* address(unsigned n, unsigned page) const { return memory + n * kClusterBytes + page * kPageSize; }
-  unsigned most_clusters() const { return in_place ? kMostClusters : kClusters; }
-  bool is_full() const { return count == most_clusters() || pages >= kMostPages; }
-  void clear() { count = pages = refused = 0; }
-};
-
 // How a node reclaims.
 struct ReclaimPolicy {
   // Constant while it does.
@@ -99,60 +43,6 @@ struct ReclaimPolicy {
   Live<Pages> zswap_max{};
   Live<unsigned> standby_percent{10};
   Live<unsigned> most_readahead{8};  // pages, 2^page_cluster
-};
-
-// What one thread of weir's own works with.
-struct Workbench {
-  // Threads that read or write one page after the other; as many as one handler is likely to serve at a time.
-  static constexpr unsigned kStreams = 8;
-  struct Stream {
-    uint32_t node = 0;
-    Pfn next = kNoPfn;    // the page behind what was brought in last
-    unsigned window = 1;  // pages that were
-    unsigned ahead = 0;   // of them, pages that were swapped and that nobody had asked for
-  };
-
-  // Reads of the swap files that are under way; their pages stay busy.
-  static constexpr unsigned kReads = 8;
-  static constexpr unsigned kReadPages = 32;
-  struct Read {
-    NodeReclaim* node = nullptr;  // null: free
-    Pfn pfn = 0;
-    unsigned count = 0;
-    unsigned file = 0;
-    bool write = false;  // the touch of the first page was one
-  };
-
-  Compressor compressor;
-  char* pages = nullptr;  // kClusterPages pages of buffer
-  Lift lift;
-  char* read_pages = nullptr;  // kReadPages for each read
-  // Only one thread faults here at present. It waits for what it touched whatever happens, so that a read that waits
-  // too holds up nobody, and is faster than one that is told of later.
-  bool alone = false;
-  bool stalls = false;  // the thread that is served now counts as stalled
-  Read reads[kReads];
-  std::atomic<uint32_t> nr_reads{0};
-  SwapQueue queues[SwapFiles::kMost];
-  Stream streams[kStreams];
-  unsigned oldest_stream = 0;
-  // What could not be finished while the process was forking, because its lock was held.
-  SwapEntry late_drops[kClusterPages];
-  NodeReclaim* late_drop_node[kClusterPages];
-  ClusterId late_lists[kClusterPages];
-  NodeReclaim* late_list_node[kClusterPages];
-  // Handlers go on while the process forks, and the child sees what they wrote up to some moment: one is in the list
-  // before it is counted, and counted no more before it is dropped, so that nothing is dropped there a second time.
-  std::atomic<unsigned> nr_late_drops{0};
-  unsigned nr_late_lists = 0;
-
-  [[nodiscard]] bool init();
-  char* buffer_of(const Read& read) { return read_pages + (&read - reads) * (kReadPages * kPageSize); }
-  // Starts reading pages that lie in the same file side by side; false: read them at once instead.
-  [[nodiscard]] bool start_read(SwapFiles& files, NodeReclaim& node, Pfn pfn, unsigned count, SwapEntry first,
-                                bool write);
-  // In the child of a fork: what was under way is the parent's.
-  void abandon_reads();
 };
 
 // One attempt at freeing pages (kernel: struct scan_control).

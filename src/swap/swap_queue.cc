@@ -52,11 +52,17 @@ SwapQueue::Operation* SwapQueue::take(uint64_t cookie, bool is_write, Slots slot
   return &operation;
 }
 
-bool SwapQueue::submit_read(uint64_t first, unsigned count, void* buffer, uint64_t cookie) {
+bool SwapQueue::prepare_read(uint64_t first, unsigned count, void* buffer, uint64_t cookie) {
   Operation* operation = take(cookie, false, {first, count});
   if (operation == nullptr) return false;
   operation->buffer = buffer;
   start(*operation);
+  return true;
+}
+
+bool SwapQueue::submit_read(uint64_t first, unsigned count, void* buffer, uint64_t cookie) {
+  if (!prepare_read(first, count, buffer, cookie)) return false;
+  submit();
   return true;
 }
 
@@ -69,13 +75,15 @@ bool SwapQueue::submit_write(Slots slots, const void* buffer, uint64_t cookie) {
     start(*operation);
   else
     finish_with(*operation, begun);
+  submit();
   return true;
 }
 
 void SwapQueue::start(Operation& operation) {
-  if (!ring_.is_open()) return run_now(operation);
-  push(operation);
-  submit();
+  if (ring_.is_open())
+    push(operation);
+  else
+    run_now(operation);
 }
 
 // Hands what is left of a transfer to the ring. The failures that were asked for are no transfers, but complete there.
@@ -98,7 +106,7 @@ void SwapQueue::push(Operation& operation) {
 // Starts what was pushed. What the kernel does not take (it is short of memory, or somebody closed the ring) is done
 // here and now.
 void SwapQueue::submit() {
-  if (ring_.submit(false) == 0) return;
+  if (!ring_.is_open() || ring_.submit(false) == 0) return;
   uint64_t tag;
   while (ring_.take_back(tag)) run_now(operations_[tag]);
 }

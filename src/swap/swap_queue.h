@@ -47,6 +47,10 @@ class SwapQueue {
 
   // False: kDepth transfers are under way or not collected.
   [[nodiscard]] bool submit_read(uint64_t first, unsigned count, void* buffer, uint64_t cookie);
+  // The same, but where transfers are asynchronous it starts with the next `submit`: several at once cost the kernel
+  // and the device (a virtual one most of all) little more than one.
+  [[nodiscard]] bool prepare_read(uint64_t first, unsigned count, void* buffer, uint64_t cookie);
+  void submit();
   // `buffer` must not change until completion, unless the file is encrypted. As SwapFile::write otherwise.
   [[nodiscard]] bool submit_write(Slots slots, const void* buffer, uint64_t cookie);
   // Collects up to `most` completions; poll does not sleep, wait does until there is one or nothing is under way.
@@ -69,7 +73,6 @@ class SwapQueue {
   void start(Operation& operation);
   void push(Operation& operation);
   void run_now(Operation& operation);
-  void submit();
   void advance(Operation& operation, int result);
   void finish(Operation& operation, int error);
   void finish_with(Operation& operation, IoResult result);

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "os/swap_ring.h"
 #include "support/memory_lock.h"
 #include "support/page_content.h"
 #include "support/random.h"
@@ -517,6 +518,71 @@ TEST_F(File, StandsStillWhileOthersRead) {
   expect_whole();
 }
 
+// A cluster of which every third page was written later than the others.
+class ScatteredFile : public File {
+ protected:
+  void SetUp() override {
+    File::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    if (!a_.node().may_keep(entry(0))) GTEST_SKIP() << "copies are not kept";
+    if (os::SwapRing ring; !ring.open(1)) GTEST_SKIP() << "no io_uring: what lies apart is not read ahead";
+    first_ = cluster_start(0);
+    for (size_t i = first_; i < first_ + kClusterPages; ++i) {
+      volatile char* const byte = page(i);
+      if (i % 3 == 0) *byte = *byte;
+      EXPECT_TRUE(is_intact(i));
+    }
+    ASSERT_TRUE(swap_all());
+    unsigned extents = 1;
+    for (size_t i = first_ + 1; i < first_ + kClusterPages; ++i) extents += entry(i).slot() != entry(i - 1).slot() + 1;
+    ASSERT_GT(extents, kClusterPages / 2);
+  }
+  size_t first_ = 0;
+};
+
+TEST_F(ScatteredFile, ReadaheadGrowsInSequence) {
+  const ReclaimStats before = stats();
+  EXPECT_EQ(walk_cluster(a_, page(first_), &ReclaimStats::pswpin), kDoubling);
+  const ReclaimStats after = stats();
+  EXPECT_EQ(after.pgmajfault - before.pgmajfault, kDoubling.size()) << "what came ahead was not asked for";
+  EXPECT_EQ(after.swap_ra_hit - before.swap_ra_hit, kClusterPages - kDoubling.size());
+  for (size_t i = first_; i < first_ + kClusterPages; ++i) EXPECT_TRUE(is_intact(i)) << i;
+  expect_whole();
+}
+
+// Several threads at once, so that all buffers are in use, and pages are touched that others have under way.
+TEST_F(ScatteredFile, EveryPageComesBackToThreadsThatReadInSequence) {
+  constexpr unsigned kThreads = 12;
+  for (int round = 0; round < 5; ++round) {
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < kThreads; ++t)
+      threads.emplace_back([&, t] {
+        for (size_t i = 0; i < kDataPages; ++i) {
+          const size_t mine = (i + t * (kDataPages / 8)) % kDataPages;
+          EXPECT_TRUE(is_intact(mine)) << mine;
+        }
+      });
+    for (std::thread& each : threads) each.join();
+    expect_whole();
+    for (size_t i = static_cast<size_t>(round); i < kDataPages; i += 3) {
+      volatile char* const byte = page(i);
+      *byte = *byte;
+    }
+    ASSERT_TRUE(swap_all());
+  }
+}
+
+// Random touches in between, as many as there are streams and more, do not end one that was gone on with.
+TEST_F(ScatteredFile, AStreamOutlastsTouchesAtRandom) {
+  const size_t elsewhere = cluster_start(kBlockPages);
+  const ReclaimStats before = stats();
+  for (unsigned i = 0; i < kClusterPages; ++i) {
+    touch(page(first_ + i));
+    touch(page(elsewhere + i * 37 % 256 * 2));
+  }
+  EXPECT_EQ(stats().swap_ra - before.swap_ra, kClusterPages - kDoubling.size());
+}
+
 // -- pages that are lost ---------------------------------------------------------------------------------------------
 
 TEST_F(File, ADamagedPageRaisesSigbusAndNoOtherDoes) {
@@ -552,6 +618,20 @@ TEST_F(File, ReadaheadStopsBeforeADamagedPage) {
   EXPECT_EQ(stats().swap_read_error, 0u) << "nobody touched it";
   EXPECT_TRUE(touch_fails(page(bad)));
   for (size_t i = bad + 1; i < first + kClusterPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
+  EXPECT_EQ(stats().swap_read_error, 1u);
+  static_cast<void>(testing::internal::GetCapturedStderr());
+  EXPECT_STREQ(a_.allocator().verify(), nullptr);
+}
+
+TEST_F(ScatteredFile, ADamagedPageAheadIsLostWhenItIsTouched) {
+  const size_t bad = first_ + 12;
+  ASSERT_NE(entry(bad).slot(), entry(bad - 1).slot() + 1) << "the first of an extent";
+  damage(bad);
+  testing::internal::CaptureStderr();
+  for (size_t i = first_; i < bad; ++i) ASSERT_TRUE(is_intact(i)) << i;
+  EXPECT_EQ(stats().swap_read_error, 0u) << "nobody touched it";
+  EXPECT_TRUE(touch_fails(page(bad)));
+  for (size_t i = bad + 1; i < first_ + kClusterPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
   EXPECT_EQ(stats().swap_read_error, 1u);
   static_cast<void>(testing::internal::GetCapturedStderr());
   EXPECT_STREQ(a_.allocator().verify(), nullptr);

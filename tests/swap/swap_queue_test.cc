@@ -60,8 +60,12 @@ TEST_P(SwapQueueTest, ReadsInFlight) {
     runs.push_back(put(i * 100, 1 + static_cast<unsigned>(i)));
     buffers.push_back(std::make_unique<PageBuffer>(kRun));
   }
-  for (uint64_t i = 0; i < SwapQueue::kDepth; ++i)
+  // Half of them one by one, the others together.
+  for (uint64_t i = 0; i < SwapQueue::kDepth / 2; ++i)
     ASSERT_TRUE(queue_.submit_read(runs[i].first, runs[i].count, buffers[i]->data(), i));
+  for (uint64_t i = SwapQueue::kDepth / 2; i < SwapQueue::kDepth; ++i)
+    ASSERT_TRUE(queue_.prepare_read(runs[i].first, runs[i].count, buffers[i]->data(), i));
+  queue_.submit();
   EXPECT_EQ(queue_.pending(), SwapQueue::kDepth);
   EXPECT_FALSE(queue_.submit_read(runs[0].first, 1, buffers[0]->data(), 0)) << "deeper than it is";
   std::vector<bool> seen(SwapQueue::kDepth);
