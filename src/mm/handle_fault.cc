@@ -330,6 +330,7 @@ bool start_reads(const Fault& f, uint64_t pages) {
 void swap_in(const Fault& f) {
   const SwapEntry first = f.node.entry(f.pfn);
   f.node.prefetch_content(first);
+  f.bench.files_in_a_row = first.kind() == SwapEntry::Kind::kFile ? f.bench.files_in_a_row + 1 : 0;
   const bool asynchronous =
       first.kind() == SwapEntry::Kind::kFile && f.bench.may_start_reads(f.node.files(), first.file());
   uint64_t pages = claim_swapped(f, first, asynchronous);

@@ -242,6 +242,10 @@ bool run_on_cpu(unsigned cpu) {
   return syscall6(SYS_sched_setaffinity, 0, sizeof(mask), as_arg(mask)) == 0;
 }
 
+bool run_on_cpus(const IdSet<kMaxOsCpus>& cpus) {
+  return syscall6(SYS_sched_setaffinity, 0, sizeof(cpus.words), as_arg(cpus.words)) == 0;
+}
+
 void yield() {
   syscall6(SYS_sched_yield);
 }

@@ -106,7 +106,8 @@ struct Workbench {
   // Only one thread faults here at present. It waits for what it touched whatever happens, so that a read that waits
   // too holds up nobody, and is faster than one that is told of later.
   bool alone = false;
-  bool stalls = false;  // the thread that is served now counts as stalled
+  unsigned files_in_a_row = 0;  // of what was brought back last, pages that came from a swap file
+  bool stalls = false;          // the thread that is served now counts as stalled
   Read reads[kReads];
   std::atomic<uint32_t> nr_reads{0};
   SwapQueue queues[SwapFiles::kMost];

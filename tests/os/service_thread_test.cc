@@ -324,8 +324,11 @@ TEST(ServiceThread, DoesNotKeepTheProcessAlive) {
 TEST(ServiceThread, RunsOnAProcessorThatExists) {
   std::thread([] {
     const unsigned cpu = static_cast<unsigned>(sched_getcpu());
+    IdSet<kMaxOsCpus> before;
+    ASSERT_TRUE(allowed_cpus(before));
+    cpu_set_t all, set;
+    ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
     EXPECT_TRUE(run_on_cpu(cpu));
-    cpu_set_t set;
     ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
     EXPECT_EQ(CPU_COUNT(&set), 1);
     EXPECT_TRUE(CPU_ISSET(cpu, &set));
@@ -335,6 +338,10 @@ TEST(ServiceThread, RunsOnAProcessorThatExists) {
     EXPECT_FALSE(run_on_cpu(1023)) << "more than this machine has";
     EXPECT_FALSE(run_on_cpu(1024)) << "more than a mask holds";
     EXPECT_EQ(static_cast<unsigned>(sched_getcpu()), cpu);
+    EXPECT_TRUE(run_on_cpus(before));
+    ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
+    EXPECT_TRUE(CPU_EQUAL(&set, &all));
+    EXPECT_FALSE(run_on_cpus({})) << "nowhere";
   }).join();
 }
 
