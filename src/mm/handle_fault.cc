@@ -16,9 +16,9 @@ namespace {
 // once a stream has been in sequence for long; page_cluster=0 is none at all.
 constexpr unsigned kSteadyFactor = 8;
 
-// A touch at random begins a stream that nobody goes on with. One that was gone on with is kept for so many times as
+// A touch at random begins a stream that nobody goes on with. One that was gone on with is kept for 64 times as
 // many faults: a scan that reads 32 pages at a time may meet some hundred such touches meanwhile.
-constexpr uint32_t kStreamLasts = 64;
+constexpr unsigned kStreamLastsShift = 6;
 
 uint64_t pages_in(uint64_t mask) {
   return static_cast<uint64_t>(std::popcount(mask));
@@ -60,7 +60,7 @@ Workbench::Stream& stream_of(const Fault& f) {
       s.looked = now;
       return s;
     }
-    const uint32_t age = (now - s.looked) / (s.window > 1 ? kStreamLasts : 1);
+    const uint32_t age = (now - s.looked) >> (s.window > 1 ? kStreamLastsShift : 0);
     if (oldest != nullptr && age <= oldest_age) continue;
     oldest = &s;
     oldest_age = age;
@@ -75,6 +75,12 @@ Pfn next_missing(const Fault& f, unsigned end) {
   const uint64_t missing =
       end < kClusterPages ? (f.cluster.swapped.load() | f.cluster.standby.load()) >> end << end : 0;
   return first + (missing == 0 ? kClusterPages : static_cast<Pfn>(std::countr_zero(missing)));
+}
+
+// A stream goes on behind a page that comes from elsewhere.
+void pass_by(const Fault& f) {
+  for (Workbench::Stream& s : f.bench.streams)
+    if (s.next == f.pfn && s.node == f.node.zone().node().v) s.next = next_missing(f, f.index + 1);
 }
 
 // Pages to bring in with this fault: twice as many as the last time when it is the next in sequence, else one.
@@ -115,8 +121,7 @@ void finish(const Fault& f, uint64_t claimed) {
 }
 
 void fill_standby(const Fault& f) {
-  for (Workbench::Stream& s : f.bench.streams)
-    if (s.next == f.pfn && s.node == f.node.zone().node().v) s.next = next_missing(f, f.index + 1);
+  pass_by(f);
   f.reclaimer.make_room(f.node, Pages(1), f.bench);
   f.node.fill_dropped(f.c, f.bit);
   if (fill(f, 0, f.node.staging_address(f.pfn), 1, false).pages != 0) {
@@ -225,7 +230,6 @@ uint64_t claim_swapped(const Fault& f, SwapEntry first, bool scattered) {
       if (!comes_with(first, f.node.entry(f.pfn + i), i, scattered)) run = run_from(run, f.index, i);
     if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
     stream.ahead = static_cast<unsigned>(pages_in(run) - 1);
-    count(f.node.counters().swap_ra, stream.ahead);
   }
   stream.next = next_missing(f, f.index + static_cast<unsigned>(pages_in(run)));
   return run;
@@ -293,6 +297,7 @@ void bring_back(const Fault& f, uint64_t pages, unsigned loaded, const char* con
   const unsigned filled = static_cast<unsigned>(pages_in(back));
   f.node.zone().uncharge(f.c, charged & ~back);
   if (!f.ahead) count(f.node.counters().pgmajfault);
+  if (const unsigned touched = f.ahead ? 0 : 1; filled > touched) count(f.node.counters().swap_ra, filled - touched);
   count(f.node.counters().workingset_refault_anon, filled);
   count(kind == SwapEntry::Kind::kFile ? f.node.counters().pswpin : f.node.counters().zswpin, filled);
   if (active) {
@@ -318,7 +323,12 @@ bool start_reads(const Fault& f, uint64_t pages) {
   while (started < wanted) {
     const unsigned together = extent_at(f, started, wanted);
     const bool write = started == 0 && f.touch == Touch::kWrite;
-    const Workbench::Read read = {&f.node, f.pfn + started, together, 0, write, started != 0};
+    const Workbench::Read read = {.node = &f.node,
+                                  .pfn = f.pfn + started,
+                                  .count = together,
+                                  .write = write,
+                                  .ahead = started != 0,
+                                  .stalls = started == 0};
     if (!f.bench.prepare_read(read, f.node.entry(f.pfn + started))) break;
     started += together;
   }
@@ -352,6 +362,14 @@ void swap_in(const Fault& f) {
   bring_back(f, pages, f.node.load_many(entries, together, f.bench), f.bench.pages);
 }
 
+// Who touches a page that is being read, most likely ahead of that touch, waits for the disk, too.
+void wait_for_read(const Fault& f) {
+  Workbench::Read* const read = f.bench.find_read(f.node, f.pfn);
+  if (read == nullptr) return;
+  ++read->stalls;
+  f.reclaimer.begin_stall();
+}
+
 Fault fault_at(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch, Workbench& bench) {
   const ClusterId c = cluster_of(pfn);
   const bool again = (node.cluster(c).wanted.load() & page_bit(pfn)) != 0;
@@ -366,8 +384,8 @@ void finish_read(Reclaimer& reclaimer, Workbench& bench, const SwapQueue::Comple
   const unsigned good = bad == 0 ? read.count : static_cast<unsigned>(std::countr_zero(bad));
   const uint64_t pages = run_from(~uint64_t{0}, f.index, read.count);
   bring_back(f, pages, good < read.count ? good : read.count, bench.buffer_of(read));
-  if (!read.ahead) reclaimer.end_stall();
-  bench.finish_read(read);
+  for (; read.stalls != 0; --read.stalls) reclaimer.end_stall();
+  bench.end_read(read);
 }
 
 }  // namespace
@@ -378,7 +396,7 @@ void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch,
   // The page becomes ours, or stays its owner's, who then wakes the thread that waits.
   while (node.claim(f.c, f.bit) == 0) {
     f.cluster.wanted.fetch_or(f.bit);
-    if ((f.cluster.busy.load() & f.bit) != 0) return;
+    if ((f.cluster.busy.load() & f.bit) != 0) return wait_for_read(f);
   }
   if ((f.cluster.standby.load() & f.bit) != 0) return fill_standby(f);
   if ((f.cluster.swapped.load() & f.bit) != 0) return swap_in(f);

@@ -242,8 +242,11 @@ bool run_on_cpu(unsigned cpu) {
   return syscall6(SYS_sched_setaffinity, 0, sizeof(mask), as_arg(mask)) == 0;
 }
 
-bool run_on_cpus(const IdSet<kMaxOsCpus>& cpus) {
-  return syscall6(SYS_sched_setaffinity, 0, sizeof(cpus.words), as_arg(cpus.words)) == 0;
+bool run_where(uint32_t thread) {
+  // The most that Linux can be built for; the kernel tells how long its masks are.
+  unsigned long mask[8192 / 64] = {};
+  const long bytes = syscall6(SYS_sched_getaffinity, thread, sizeof(mask), as_arg(mask));
+  return bytes > 0 && syscall6(SYS_sched_setaffinity, 0, bytes, as_arg(mask)) == 0;
 }
 
 void yield() {

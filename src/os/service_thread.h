@@ -10,8 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "os/env.h"
-
 namespace weir::os {
 
 enum class FileTable : bool { kShared, kOwn };
@@ -44,8 +42,8 @@ uint32_t thread_id();
 const volatile uint32_t* cpu_word();
 // Binds the calling thread to one processor; false when the system refuses.
 [[nodiscard]] bool run_on_cpu(unsigned cpu);
-// Lets it run on any of these; false when the system refuses.
-[[nodiscard]] bool run_on_cpus(const IdSet<kMaxOsCpus>& cpus);
+// Lets it run wherever that thread of the process may; false when the system refuses.
+[[nodiscard]] bool run_where(uint32_t thread);
 void yield();
 // Sleeps while `word` holds `expected`, at most that long; may wake without a reason.
 void futex_wait_ms(std::atomic<uint32_t>& word, uint32_t expected, uint64_t ms);

@@ -235,8 +235,7 @@ class Reclaimer {
   struct Handler {
     Reclaimer* reclaimer = nullptr;
     unsigned shard = 0;
-    int cpu = -1;                    // where it is bound to
-    os::IdSet<os::kMaxOsCpus> cpus;  // where it may run
+    int cpu = -1;  // that it is bound to
     std::atomic<bool> at_work{false};
     uint32_t last_thread = 0;  // whose fault was served last
     unsigned in_a_row = 0;     // and how many more before it were the same thread's

@@ -31,7 +31,14 @@ bool Workbench::take_buffers(Read& read) {
   return false;
 }
 
-void Workbench::finish_read(Read& read) {
+Workbench::Read* Workbench::find_read(const NodeReclaim& node, Pfn pfn) {
+  if (nr_reads.load(std::memory_order_relaxed) == 0) return nullptr;
+  for (Read& read : reads)
+    if (read.node == &node && pfn >= read.pfn && pfn - read.pfn < read.count) return &read;
+  return nullptr;
+}
+
+void Workbench::end_read(Read& read) {
   buffers_taken[read.buffer / 64] &= ~(bitmap::low_mask(read.count) << read.buffer % 64);
   read.node = nullptr;
   nr_reads.fetch_sub(1);
@@ -45,7 +52,7 @@ bool Workbench::prepare_read(Read read, SwapEntry first) {
     nr_reads.fetch_add(1);
     const auto cookie = static_cast<uint64_t>(&place - reads);
     if (queues[first.file()].prepare_read(first.slot(), read.count, buffer_of(place), cookie)) return true;
-    finish_read(place);
+    end_read(place);
     return false;
   }
   return false;

@@ -78,9 +78,9 @@ struct Workbench {
   static constexpr unsigned kStreams = 8;
   struct Stream {
     uint32_t node = 0;
-    Pfn next = kNoPfn;    // the page behind what was brought in last
-    unsigned window = 1;  // pages that were
-    unsigned ahead = 0;   // of them, pages that were swapped and that nobody had asked for
+    Pfn next = kNoPfn;    // the first page behind what was brought in last that is not there
+    unsigned window = 1;  // pages that were to be brought in
+    unsigned ahead = 0;   // of those that were, pages that had been swapped and that nobody had asked for
     uint32_t looked = 0;  // when it was begun or gone on with, in faults
   };
 
@@ -95,7 +95,8 @@ struct Workbench {
     unsigned count = 0;
     unsigned buffer = 0;  // the first page of it
     bool write = false;   // the touch of the first page was one
-    bool ahead = false;   // nobody has touched the first page
+    bool ahead = false;   // nobody had touched the first page
+    unsigned stalls = 0;  // threads that wait for it and count as stalled
   };
 
   Compressor compressor;
@@ -106,7 +107,7 @@ struct Workbench {
   // Only one thread faults here at present. It waits for what it touched whatever happens, so that a read that waits
   // too holds up nobody, and is faster than one that is told of later.
   bool alone = false;
-  unsigned files_in_a_row = 0;  // of what was brought back last, pages that came from a swap file
+  unsigned files_in_a_row = 0;  // pages that faults read from a swap file, since one was decompressed
   bool stalls = false;          // the thread that is served now counts as stalled
   Read reads[kReads];
   std::atomic<uint32_t> nr_reads{0};
@@ -131,7 +132,10 @@ struct Workbench {
   [[nodiscard]] bool prepare_read(Read read, SwapEntry first);
   void submit_reads(unsigned file) { queues[file].submit(); }
   char* buffer_of(const Read& read) { return read_pages + read.buffer * kPageSize; }
-  void finish_read(Read& read);
+  // The read that is under way of this page; null: none is.
+  Read* find_read(const NodeReclaim& node, Pfn pfn);
+  // Its place and its buffers are free again.
+  void end_read(Read& read);
   // In the child of a fork: what was under way is the parent's.
   void abandon_reads();
 

@@ -423,6 +423,18 @@ class File : public HandleFault {
     EXPECT_EQ(fsync(fd), 0);
     close(fd);
   }
+  // Touches the pages of a cluster from its first one on, of which `bad` is lost, and only when it is touched.
+  void walk_over_damage(size_t first, size_t bad) {
+    damage(bad);
+    testing::internal::CaptureStderr();
+    for (size_t i = first; i < bad; ++i) ASSERT_TRUE(is_intact(i)) << i;
+    EXPECT_EQ(stats().swap_read_error, 0u) << "nobody touched it";
+    EXPECT_TRUE(touch_fails(page(bad)));
+    for (size_t i = bad + 1; i < first + kClusterPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
+    EXPECT_EQ(stats().swap_read_error, 1u);
+    static_cast<void>(testing::internal::GetCapturedStderr());
+    EXPECT_STREQ(a_.allocator().verify(), nullptr);
+  }
   SwapFolder folder_;
   std::string file_;
 };
@@ -564,6 +576,7 @@ TEST_F(ScatteredFile, EveryPageComesBackToThreadsThatReadInSequence) {
       });
     for (std::thread& each : threads) each.join();
     expect_whole();
+    EXPECT_EQ(a_.reclaimer().pressure().nr_stalled(), 0u);
     for (size_t i = static_cast<size_t>(round); i < kDataPages; i += 3) {
       volatile char* const byte = page(i);
       *byte = *byte;
@@ -611,30 +624,14 @@ TEST_F(File, ADamagedPageRaisesSigbusAndNoOtherDoes) {
 }
 
 TEST_F(File, ReadaheadStopsBeforeADamagedPage) {
-  const size_t first = cluster_start(0), bad = first + 10;
-  damage(bad);
-  testing::internal::CaptureStderr();
-  for (size_t i = first; i < bad; ++i) ASSERT_TRUE(is_intact(i)) << i;
-  EXPECT_EQ(stats().swap_read_error, 0u) << "nobody touched it";
-  EXPECT_TRUE(touch_fails(page(bad)));
-  for (size_t i = bad + 1; i < first + kClusterPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
-  EXPECT_EQ(stats().swap_read_error, 1u);
-  static_cast<void>(testing::internal::GetCapturedStderr());
-  EXPECT_STREQ(a_.allocator().verify(), nullptr);
+  const size_t first = cluster_start(0);
+  walk_over_damage(first, first + 10);
 }
 
 TEST_F(ScatteredFile, ADamagedPageAheadIsLostWhenItIsTouched) {
   const size_t bad = first_ + 12;
   ASSERT_NE(entry(bad).slot(), entry(bad - 1).slot() + 1) << "the first of an extent";
-  damage(bad);
-  testing::internal::CaptureStderr();
-  for (size_t i = first_; i < bad; ++i) ASSERT_TRUE(is_intact(i)) << i;
-  EXPECT_EQ(stats().swap_read_error, 0u) << "nobody touched it";
-  EXPECT_TRUE(touch_fails(page(bad)));
-  for (size_t i = bad + 1; i < first_ + kClusterPages; ++i) ASSERT_TRUE(is_intact(i)) << i;
-  EXPECT_EQ(stats().swap_read_error, 1u);
-  static_cast<void>(testing::internal::GetCapturedStderr());
-  EXPECT_STREQ(a_.allocator().verify(), nullptr);
+  walk_over_damage(first_, bad);
 }
 
 // -- content that the program gives up --------------------------------------------------------------------------------

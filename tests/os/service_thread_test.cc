@@ -324,11 +324,8 @@ TEST(ServiceThread, DoesNotKeepTheProcessAlive) {
 TEST(ServiceThread, RunsOnAProcessorThatExists) {
   std::thread([] {
     const unsigned cpu = static_cast<unsigned>(sched_getcpu());
-    IdSet<kMaxOsCpus> before;
-    ASSERT_TRUE(allowed_cpus(before));
-    cpu_set_t all, set;
-    ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
     EXPECT_TRUE(run_on_cpu(cpu));
+    cpu_set_t set;
     ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
     EXPECT_EQ(CPU_COUNT(&set), 1);
     EXPECT_TRUE(CPU_ISSET(cpu, &set));
@@ -338,10 +335,38 @@ TEST(ServiceThread, RunsOnAProcessorThatExists) {
     EXPECT_FALSE(run_on_cpu(1023)) << "more than this machine has";
     EXPECT_FALSE(run_on_cpu(1024)) << "more than a mask holds";
     EXPECT_EQ(static_cast<unsigned>(sched_getcpu()), cpu);
-    EXPECT_TRUE(run_on_cpus(before));
+  }).join();
+}
+
+TEST(ServiceThread, RunsWhereAnotherThreadMay) {
+  const uint32_t first = thread_id();
+  std::thread([&] {
+    cpu_set_t all, set;
+    ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+    ASSERT_TRUE(run_on_cpu(static_cast<unsigned>(sched_getcpu())));
+    EXPECT_TRUE(run_where(first));
     ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
     EXPECT_TRUE(CPU_EQUAL(&set, &all));
-    EXPECT_FALSE(run_on_cpus({})) << "nowhere";
+    // That thread may be bound, too.
+    const unsigned cpu = static_cast<unsigned>(sched_getcpu());
+    std::thread([cpu, own = thread_id()] {
+      cpu_set_t mine;
+      std::atomic<uint32_t> bound{0};
+      std::atomic<bool> done{false};
+      std::thread other([&] {
+        EXPECT_TRUE(run_on_cpu(cpu));
+        bound = thread_id();
+        while (!done) sched_yield();
+      });
+      while (bound == 0) sched_yield();
+      EXPECT_TRUE(run_where(bound));
+      ASSERT_EQ(sched_getaffinity(0, sizeof(mine), &mine), 0);
+      EXPECT_TRUE(CPU_COUNT(&mine) == 1 && CPU_ISSET(cpu, &mine));
+      done = true;
+      other.join();
+      EXPECT_FALSE(run_where(bound)) << "it is gone";
+      EXPECT_TRUE(run_where(own));
+    }).join();
   }).join();
 }
 
