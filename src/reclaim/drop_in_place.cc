@@ -7,9 +7,9 @@
 // Pages are made the process's own; held by references, so that the kernel cannot drop them (os/page_refs.h); marked
 // (MADV_FREE); copied; held no more; and given back (MADV_PAGEOUT), which the kernel refuses for what was written to
 // since it was marked, by the program or by a device, and for whatever anything else refers to. What it refuses becomes
-// dirty again, by being moved to its staging address if that is possible. So nobody is kept from writing meanwhile, and
-// what is written is either in the copy or keeps its page. About devices that have pinned a page before, lift.cc has
-// more.
+// dirty again, by being moved to its staging address if that is possible; what cannot be written is replaced. So nobody
+// is kept from writing meanwhile, and what is written is either in the copy or keeps its page. About devices that have
+// pinned a page before, lift.cc has more.
 //
 // What is copied is what lies at the addresses, which need not be what is held: a page that is shared with a child of a
 // fork, or was, is replaced when it is written. The one that replaced it is held by nobody, and a kernel that is short
@@ -24,6 +24,7 @@
 #include <errno.h>
 
 #include <bit>
+#include <cstring>
 
 #include "os/pins.h"
 #include "os/service_thread.h"
@@ -94,6 +95,49 @@ void NodeReclaim::drop_marked(const Lift& lift) {
   }
 }
 
+// Of a page that was marked, did not go, and cannot be written where it is (mprotect), so that the kernel refuses to
+// make it dirty: lifts it, and maps a copy. Writing a byte of it to itself by /proc would do as well, if the program
+// did not allow itself to write in between, and lose what it wrote. No device writes to what cannot be written, unless
+// the program protects a buffer that it has under way. False: it is where it was.
+bool NodeReclaim::replace_protected(unsigned n, unsigned page, char* content, Lift& lift) {
+  const ClusterId c = lift.clusters[n].id;
+  const uint64_t seen = lift.clusters[n].seen;
+  char* const home = zone_->address(c * kClusterPages + page);
+  char* const away = lift.address(0, page);
+  // Refused for want of memory or mappings.
+  if (!os::vm_lift(home, away, kPageSize)) return false;
+  const bool locked = os::vm_is_locked(away, kPageSize);
+  char* const copy = Lift::copy_of(content, seen, page);
+  const os::VmRange range = {away, kPageSize};
+  const auto copy_to = [&](char* to) { return os::vm_gather(to, &range, 1) == kPageSize; };
+  // What was dropped before it was lifted is in the copy.
+  if (os::vm_resident(away, kPageSize) != Pages(0)) {
+    if (!copy_to(lift.before) && !(os::vm_commit(away, kPageSize) && copy_to(lift.before))) {
+      put_back(0, c, uint64_t{1} << page, lift);
+      if (locked) os::vm_lock_when_touched(home, kPageSize);
+      return false;
+    }
+    if (!was_dropped(away, lift.before, copy)) memcpy(copy, lift.before, kPageSize);
+  }
+  renew_lifted(away, kPageSize);
+  fill_home(c, uint64_t{1} << page, seen, content);
+  if (locked) os::vm_lock_when_touched(home, kPageSize);
+  return true;
+}
+
+// Makes a marked page that could not be moved dirty.
+void NodeReclaim::keep_at_home(unsigned n, unsigned page, char* content, Lift& lift) {
+  const ClusterId c = lift.clusters[n].id;
+  const uint64_t seen = lift.clusters[n].seen;
+  char* const home = zone_->address(c * kClusterPages + page);
+  if (os::vm_unshare(home, kPageSize) || replace_protected(n, page, content, lift)) return;
+  if (os::make_dirty_if_there(shards_->proc, home) == os::Dirty::kMade) return;
+  // Gone, or that cannot be told; what is there may be newer than the copy.
+  const os::VmRange here = {home, kPageSize};
+  static_cast<void>(os::vm_gather(Lift::copy_of(content, seen, page), &here, 1));
+  if (os::vm_purge(home, kPageSize)) fill_home(c, uint64_t{1} << page, seen, content);
+}
+
 // Of pages that were marked and did not go: moves them to their staging addresses, if that can be, and makes the others
 // dirty.
 NodeReclaim::Kept NodeReclaim::keep_where_it_is(unsigned n, uint64_t held, char* content, Lift& lift) {
@@ -108,17 +152,8 @@ NodeReclaim::Kept NodeReclaim::keep_where_it_is(unsigned n, uint64_t held, char*
     if (os::make_dirty_if_there(shards_->proc, staging_address(c * kClusterPages + i)) != os::Dirty::kGone)
       there |= uint64_t{1} << i;
   }
-  for (uint64_t left = stay; left != 0; left &= left - 1) {
-    const unsigned i = static_cast<unsigned>(std::countr_zero(left));
-    char* const page = zone_->address(c * kClusterPages + i);
-    if (os::vm_unshare(page, kPageSize)) continue;
-    // It cannot be written (mprotect), by a device neither.
-    if (os::make_dirty_if_there(shards_->proc, page) == os::Dirty::kMade) continue;
-    // Gone, or that cannot be told; what is there may be newer than the copy.
-    const os::VmRange here = {page, kPageSize};
-    static_cast<void>(os::vm_gather(Lift::copy_of(content, lift.clusters[n].seen, i), &here, 1));
-    if (os::vm_purge(page, kPageSize)) fill_home(c, uint64_t{1} << i, lift.clusters[n].seen, content);
-  }
+  for (uint64_t left = stay; left != 0; left &= left - 1)
+    keep_at_home(n, static_cast<unsigned>(std::countr_zero(left)), content, lift);
   lift.refused += static_cast<unsigned>(std::popcount(stay | there));
   return {stay | there, there};
 }

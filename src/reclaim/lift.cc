@@ -104,8 +104,7 @@ bool Lift::prepare() {
     content = static_cast<char*>(os::vm_map(2 * kCopies));
     before = content + kCopies;
   }
-  if (content == nullptr || in_place) return content != nullptr;
-  if (memory != nullptr) return true;
+  if (content == nullptr || memory != nullptr) return content != nullptr;
   char* const addresses = map_away_from_others(kBytes);
   if (addresses == nullptr) return false;
   os::vm_huge_pages(addresses, kBytes, false);

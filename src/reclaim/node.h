@@ -286,6 +286,7 @@ class NodeReclaim {
   long move_lifted(unsigned n, Pfn pfn, Lift& lift, bool& shared);
   Kept keep_held(unsigned n, uint64_t held, Lift::Copies copies, Lift& lift);
   void keep_content(unsigned n, uint64_t pages, Lift& lift);
+  bool was_dropped(const char* page, const char* copy, const char* before) const;
   uint64_t dropped_early(unsigned n, const Lift& lift, Lift::Copies copies, uint64_t held);
   static void renew_lifted(char* lifted, size_t bytes);
   void put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift);
@@ -300,6 +301,8 @@ class NodeReclaim {
   void end_faults();
   bool refill_from(const Lift& lift, Pfn pfn);
   void find_held(Lift& lift, uint64_t* held);
+  bool replace_protected(unsigned n, unsigned page, char* content, Lift& lift);
+  void keep_at_home(unsigned n, unsigned page, char* content, Lift& lift);
   Kept keep_where_it_is(unsigned n, uint64_t held, char* content, Lift& lift);
 
   // Nothing is left at the staging addresses.

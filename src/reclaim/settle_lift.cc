@@ -108,16 +108,20 @@ NodeReclaim::Kept NodeReclaim::keep_held(unsigned n, uint64_t held, Lift::Copies
   return kept;
 }
 
-// Of the pages that are there still, those that the kernel dropped between marking and copying: copying has put a page
-// of zeros there. Their copies become what was copied before.
+// Whether the kernel dropped a page between marking and copying: copying has put a page of zeros there, and not what
+// was copied before. A device may have written zeros, too: then it is a page of this process's own.
+bool NodeReclaim::was_dropped(const char* page, const char* copy, const char* before) const {
+  return is_zero(copy) && !is_zero(before) && !os::is_own_page(shards_->proc, page);
+}
+
+// Of the pages that are there still, those that were dropped. Their copies become what was copied before.
 uint64_t NodeReclaim::dropped_early(unsigned n, const Lift& lift, Lift::Copies copies, uint64_t held) {
   uint64_t dropped = 0;
   for (uint64_t left = held; left != 0; left &= left - 1) {
     const unsigned i = static_cast<unsigned>(std::countr_zero(left));
     char* const now = Lift::copy_of(copies.content, lift.clusters[n].seen, i);
     const char* const before = Lift::copy_of(copies.before, lift.clusters[n].seen, i);
-    // A device may have written zeros, too: then it is a page of this process's own.
-    if (!is_zero(now) || is_zero(before) || os::is_own_page(shards_->proc, lift.address(n, i))) continue;
+    if (!was_dropped(lift.address(n, i), now, before)) continue;
     memcpy(now, before, kPageSize);
     dropped |= uint64_t{1} << i;
   }
