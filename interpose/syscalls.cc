@@ -2,6 +2,7 @@
 // - It is about to filter its system calls, so that weir starts no thread from then on, for which a filter may end the
 //   process. prctl and syscall are the ways there (libseccomp uses the latter).
 // - It gives up content of its heap, which may lie elsewhere: madvise, also through syscall.
+// - It protects its heap, which may be on its way out or back: mprotect and pkey_mprotect, also through syscall.
 #include <errno.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -9,6 +10,7 @@
 #include "malloc/decay.h"
 #include "malloc/process.h"
 #include "os/syscall.h"
+#include "os/vm.h"
 
 #define WEIR_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -31,6 +33,12 @@ __attribute__((noinline)) long advise(long address, long bytes, long advice) {
   return is_error(result) ? fail(result) : result;
 }
 
+__attribute__((noinline)) long protect(long address, long bytes, long protection, long key) {
+  const long result = weir::process_mprotect(reinterpret_cast<void*>(address), static_cast<size_t>(bytes),
+                                             static_cast<int>(protection), static_cast<int>(key));
+  return is_error(result) ? fail(result) : result;
+}
+
 }  // namespace
 
 // The C library declares these two with "...", which passes integers like named parameters on x86-64 and arm64.
@@ -39,6 +47,8 @@ WEIR_EXPORT int weir_prctl(int option, long a, long b, long c, long d) asm("prct
 
 long weir_syscall(long n, long a, long b, long c, long d, long e, long f) {
   if (__builtin_expect(n == SYS_madvise, 0)) return advise(a, b, c);
+  if (__builtin_expect(n == SYS_mprotect, 0)) return protect(a, b, c, weir::os::kNoKey);
+  if (__builtin_expect(n == SYS_pkey_mprotect, 0)) return protect(a, b, c, d);
   if (__builtin_expect(n == SYS_seccomp, 0)) weir::decay_forbid_threads();
   const long result = weir::os::syscall6(n, a, b, c, d, e, f);
   return is_error(result) ? fail(result) : result;
@@ -52,4 +62,13 @@ int weir_prctl(int option, long a, long b, long c, long d) {
 
 WEIR_EXPORT int madvise(void* address, size_t bytes, int advice) noexcept {
   return static_cast<int>(advise(reinterpret_cast<long>(address), static_cast<long>(bytes), advice));
+}
+
+WEIR_EXPORT int mprotect(void* address, size_t bytes, int protection) noexcept {
+  return static_cast<int>(
+      protect(reinterpret_cast<long>(address), static_cast<long>(bytes), protection, weir::os::kNoKey));
+}
+
+WEIR_EXPORT int pkey_mprotect(void* address, size_t bytes, int protection, int key) noexcept {
+  return static_cast<int>(protect(reinterpret_cast<long>(address), static_cast<long>(bytes), protection, key));
 }

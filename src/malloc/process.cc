@@ -336,14 +336,31 @@ size_t process_trim() {
   return bytes;
 }
 
-long process_madvise(void* address, size_t bytes, int advice) {
+namespace {
+
+// Who has to hear of a system call on these bytes before the kernel does, and where they end; null: nobody. Of what is
+// wrong, too, the kernel knows all there is to know.
+Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
+  end = static_cast<char*>(address) + align_up(bytes, kPageSize);
   Reclaimer* const reclaimer = process_started() ? allocator.reclaimer() : nullptr;
-  const auto begin = reinterpret_cast<uintptr_t>(address), end = begin + align_up(bytes, kPageSize);
-  // Of the rest, and what is wrong, the kernel knows all there is to know.
-  if (reclaimer == nullptr || !Reclaimer::gives_up(advice) || reclaimer->mode() != Reclaimer::Mode::kSwap ||
-      begin % kPageSize != 0 || end <= begin)
-    return os::vm_advise(address, bytes, advice);
-  return reclaimer->give_up(static_cast<char*>(address), reinterpret_cast<char*>(end), advice);
+  if (reclaimer == nullptr || reclaimer->mode() != Reclaimer::Mode::kSwap) return nullptr;
+  return reinterpret_cast<uintptr_t>(address) % kPageSize == 0 && end > address ? reclaimer : nullptr;
+}
+
+}  // namespace
+
+long process_madvise(void* address, size_t bytes, int advice) {
+  char* end = nullptr;
+  Reclaimer* const reclaimer = Reclaimer::gives_up(advice) ? reclaimer_of(address, bytes, end) : nullptr;
+  if (reclaimer == nullptr) return os::vm_advise(address, bytes, advice);
+  return reclaimer->give_up(static_cast<char*>(address), end, advice);
+}
+
+long process_mprotect(void* address, size_t bytes, int protection, int key) {
+  char* end = nullptr;
+  Reclaimer* const reclaimer = reclaimer_of(address, bytes, end);
+  if (reclaimer == nullptr) return os::vm_protect(address, bytes, protection, key);
+  return reclaimer->protect(static_cast<char*>(address), end, protection, key);
 }
 
 void process_release_caches() {

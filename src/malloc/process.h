@@ -55,6 +55,8 @@ void* process_memalign(size_t alignment, size_t size);
 size_t process_usable_size(const void* p);
 // madvise; 0 or -errno. What is given up of the heap is gone wherever it is kept.
 long process_madvise(void* address, size_t bytes, int advice);
+// pkey_mprotect, or mprotect where `key` is os::kNoKey; 0 or -errno. Also for memory that is away, or on its way.
+long process_mprotect(void* address, size_t bytes, int protection, int key);
 // Gives everything unused back; bytes.
 size_t process_trim();
 // Gives back to the zones what the calling thread's cache and the depots keep.

@@ -63,6 +63,12 @@ long vm_advise(void* address, size_t bytes, int advice) {
   return syscall6(SYS_madvise, as_arg(address), static_cast<long>(bytes), advice);
 }
 
+long vm_protect(void* address, size_t bytes, int protection, int key) {
+  const long size = static_cast<long>(bytes);
+  if (key == kNoKey) return syscall6(SYS_mprotect, as_arg(address), size, protection);
+  return syscall6(SYS_pkey_mprotect, as_arg(address), size, protection, key);
+}
+
 void* vm_reserve(size_t bytes, void* wish) {
   return map(wish, bytes, PROT_NONE, kAnonymous);
 }

@@ -25,6 +25,9 @@ void vm_unmap(void* address, size_t bytes);
 
 // madvise, as the program calls it; 0 or -errno.
 [[nodiscard]] long vm_advise(void* address, size_t bytes, int advice);
+// pkey_mprotect, the same; mprotect where `key` is kNoKey.
+inline constexpr int kNoKey = -1;
+[[nodiscard]] long vm_protect(void* address, size_t bytes, int protection, int key);
 
 // Gives the memory behind the pages back; they read as zeros afterwards. False when the kernel refuses (mlocked pages).
 [[nodiscard]] bool vm_purge(void* address, size_t bytes);

@@ -126,6 +126,8 @@ class NodeReclaim {
   bool fill_dropped_at(const void* address);
   // madvise for pages that follow each other in a cluster, by advice that gives their content up; as the kernel does.
   [[nodiscard]] long give_up(ClusterId c, uint64_t pages, int advice);
+  // pkey_mprotect for such pages.
+  [[nodiscard]] long protect(ClusterId c, uint64_t pages, int protection, int key);
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).
@@ -307,6 +309,10 @@ class NodeReclaim {
 
   // Nothing is left at the staging addresses.
   void end_standby(ClusterId c, uint64_t pages);
+
+  // program_calls.cc
+  template <class Call>
+  long while_claimed(ClusterId c, uint64_t pages, Call call);
 
   // rejected.cc
   uint64_t move_back(ClusterId c, uint64_t pages);

@@ -190,11 +190,13 @@ class Reclaimer {
   // A thread touches a page of a heap that was emptied.
   void report_retired_page(const NodeReclaim& node, Pfn pfn);
 
-  // -- content that the program gives up (give_up.cc)
-  // Whether that is what this advice to madvise does.
+  // -- system calls of the program for whole pages, also outside the arenas; 0 or -errno (program_calls.cc)
+  // Whether such advice to madvise gives content up.
   static bool gives_up(int advice);
-  // madvise with such advice for whole pages, also outside the arenas; 0 or -errno.
+  // madvise with such advice.
   [[nodiscard]] long give_up(char* begin, char* end, int advice);
+  // mprotect, or pkey_mprotect (os::vm_protect).
+  [[nodiscard]] long protect(char* begin, char* end, int protection, int key);
 
   // -- threads of the program, by themselves: handlers follow them to their processors
   void add_thread();
@@ -371,6 +373,8 @@ class Reclaimer {
   NodeReclaim* node_of(const void* address, Pfn& pfn);
   void handle_staging_fault(const void* address);
   char* next_arena(char* begin, char* end) const;
+  template <class Inside, class Outside>
+  long in_parts(char* begin, char* end, bool past_gaps, Inside inside, Outside outside);
   bool enter_eviction();
   void leave_eviction();
   void note_peak();

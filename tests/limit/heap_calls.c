@@ -161,7 +161,10 @@ static void protect_part(void) {
       uintptr_t first = ((uintptr_t)block->words + PAGE - 1) & ~(PAGE - 1);
       uintptr_t end = ((uintptr_t)block->words + block->count * 8) & ~(PAGE - 1);
       if (b % 16 != 3 || end <= first) continue;
-      CHECK(mprotect((void*)first, end - first, round == 1 ? PROT_NONE : PROT_READ) == 0);
+      const int protection = round == 1 ? PROT_NONE : PROT_READ;
+      CHECK(round == 0   ? mprotect((void*)first, end - first, protection) == 0
+            : round == 1 ? syscall(SYS_mprotect, first, end - first, protection) == 0
+                         : pkey_mprotect((void*)first, end - first, protection, -1) == 0);
     }
     for (unsigned b = 0; b < data.count; ++b)
       if (b % 16 != 3) check_block(&data, b);
@@ -176,6 +179,10 @@ static void protect_part(void) {
     check_data(&data);
     rewrite_data(&data, (uint32_t)round + 5);
   }
+  errno = 0;
+  CHECK(mprotect((char*)data.blocks[0].words + 1, PAGE, PROT_READ) == -1 && errno == EINVAL);
+  errno = 0;
+  CHECK(syscall(SYS_mprotect, data.blocks[0].words, PAGE, PROT_GROWSUP | PROT_GROWSDOWN) == -1 && errno == EINVAL);
   expect_within_limit(0);
   free_data(&data);
 }

@@ -489,32 +489,48 @@ TEST_P(LiftTest, WhatIsWrittenBeforeItIsProtectedStays) {
   expect_all();
 }
 
-// Pages that stay where they are, because a pipe refers to them, while the program protects them and writes to them in
-// turn.
+// Pages of the first block that a pipe refers to, so that they stay where they are.
+class HeldPages {
+ public:
+  static constexpr unsigned kCount = 8;
+  [[nodiscard]] bool hold(char* block) {
+    if (pipe(ends_) != 0) return false;
+    for (unsigned i = 0; i < kCount; ++i) {
+      pages_[i] = block + i * 4 * kStride * kPageSize;
+      const iovec vector = {pages_[i], kPageSize};
+      if (vmsplice(ends_[1], &vector, 1, 0) != static_cast<ssize_t>(kPageSize)) return false;
+    }
+    return true;
+  }
+  ~HeldPages() {
+    for (const int end : ends_) close(end);
+  }
+  char* any(Random& random) const { return pages_[random.below(kCount)]; }
+
+ private:
+  int ends_[2] = {-1, -1};
+  char* pages_[kCount] = {};
+};
+
+// The program protects them, and writes to them, in turn; by system calls of which weir knows nothing.
 TEST_P(LiftTest, WhatIsWrittenBetweenProtectionsStays) {
   start();
   if (testing::Test::IsSkipped()) return;
-  constexpr unsigned kHeld = 8;
-  const auto held = [&](unsigned i) { return page(0, i * 4 * kStride); };
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
-  for (unsigned i = 0; i < kHeld; ++i) {
-    const iovec vector = {held(i), kPageSize};
-    ASSERT_EQ(vmsplice(ends[1], &vector, 1, 0), static_cast<ssize_t>(kPageSize));
-  }
+  HeldPages held;
+  ASSERT_TRUE(held.hold(blocks_[0]));
   std::atomic<bool> stop{false};
   unsigned lost = 0;
   std::thread protector([&] {
-    Random random(8);
-    while (!stop) {
-      char* const p = held(static_cast<unsigned>(random.below(kHeld)));
+    for (Random random(8); !stop;) {
+      volatile char* const p = held.any(random);
+      void* const begin = const_cast<char*>(p);
       const char before = *p;
       char last = before;
       for (unsigned n = 0; n < 1000; ++n) {
-        mprotect(p, kPageSize, PROT_READ);
-        mprotect(p, kPageSize, PROT_READ | PROT_WRITE);
-        lost += *static_cast<volatile char*>(p) != last;
-        *static_cast<volatile char*>(p) = last = static_cast<char>(n);
+        mprotect(begin, kPageSize, PROT_READ);
+        mprotect(begin, kPageSize, PROT_READ | PROT_WRITE);
+        lost += *p != last;
+        *p = last = static_cast<char>(n);
       }
       *p = before;
     }
@@ -523,8 +539,42 @@ TEST_P(LiftTest, WhatIsWrittenBetweenProtectionsStays) {
   stop = true;
   protector.join();
   EXPECT_EQ(lost, 0u);
-  close(ends[0]);
-  close(ends[1]);
+  expect_all();
+}
+
+// What is put back brings the protection along that it left with. By calls of which weir knows, no page leaves while
+// its protection changes.
+TEST_P(LiftTest, ProtectionThatChangesMeanwhileStays) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  HeldPages held;
+  ASSERT_TRUE(held.hold(blocks_[0]));
+  const int zeros = open("/dev/zero", O_RDONLY);
+  ASSERT_GE(zeros, 0);
+  std::atomic<bool> stop{false};
+  unsigned unprotected = 0;
+  std::thread protector([&] {
+    for (Random random(5); !stop;) {
+      char* const p = held.any(random);
+      const char before = *p;
+      const auto protect = [&](int protection) {
+        EXPECT_EQ(a_.reclaimer().protect(p, p + kPageSize, protection, os::kNoKey), 0);
+      };
+      for (unsigned n = 0; n < 20; ++n) {
+        usleep(100);
+        protect(PROT_READ);
+        usleep(500);
+        unprotected += read(zeros, p, 1) >= 0;
+        protect(PROT_READ | PROT_WRITE);
+        *p = before;
+      }
+    }
+  });
+  touch_until_lifted(20, 1);
+  stop = true;
+  protector.join();
+  EXPECT_EQ(unprotected, 0u);
+  close(zeros);
   expect_all();
 }
 

@@ -1,16 +1,19 @@
 // limit_stress.cc: many threads on one private allocator under a limit of a third of their data. They allocate, resize
 // and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
-// runs of which they touch a part, and fork while the others go on (not under sanitizers, whose runtimes do not survive
-// it): the child checks what its thread had, lives on with it for a while, and may fork again. One more thread changes
-// the limit, ticks and trims, recounts everything while they go on, and now and then holds all of them still to do so,
-// also against the kernel. Where the kernel does not swap by itself, it is asked for memory back all the time, as it is
-// when the machine is short of it: it may drop what weir has marked. All content is checked whenever it is read, so
-// that a page that comes back wrong is found. It runs once for each way out of memory: compressed by LZ4 or zstd, with
-// and without a swap file, the file alone.
+// runs of which they touch a part, protect, lock and splice pages, and fork while the others go on (not under
+// sanitizers, whose runtimes do not survive it): the child checks what its thread had, lives on with it for a while,
+// and may fork again. One more thread changes the limit, ticks and trims, recounts everything while they go on, and now
+// and then holds all of them still to do so, also against the kernel. Where the kernel does not swap by itself, it is
+// asked for memory back all the time, as it is when the machine is short of it: it may drop what weir has marked. All
+// content is checked whenever it is read, so that a page that comes back wrong is found. It runs once for each way out
+// of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
 // 77 the system does not let pages be swapped.
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -161,6 +164,7 @@ class Worker {
       make_heap();
     }
     if (kForks && random_.below(1000) == 0) fork_once();
+    if (random_.below(64) == 0 && !live_.empty()) call_with_pages();
     const uint64_t what = random_.below(100);
     if (live_bytes_ < s_.most_live && (what < 30 || live_.empty()))
       allocate();
@@ -327,6 +331,66 @@ class Worker {
       failed("pages cannot be given up", begin, pages);
     for (size_t page = first; page < first + pages; ++page) block.written[page] = 0;
     check_page(block, first);
+  }
+
+  // Calls that last for a moment, about whole pages of a block.
+  void call_with_pages() {
+    const Block& block = live_[random_.below(live_.size())];
+    char* const begin = reinterpret_cast<char*>(align_up(reinterpret_cast<uintptr_t>(block.p), kPageSize));
+    const auto offset = static_cast<size_t>(begin - block.p);
+    if (block.sparse || block.size < offset + kPageSize) return;
+    const size_t pages = (block.size - offset) / kPageSize, first = random_.below(pages);
+    const size_t most = pages - first < 16 ? pages - first : 16;
+    const size_t from = first * kPageSize, bytes = (1 + random_.below(most)) * kPageSize;
+    const uint64_t what = random_.below(3);
+    if (what == 0)
+      protect(begin + from, bytes);
+    else if (what == 1)
+      lock(begin + from, bytes);
+    else
+      splice(begin + from, bytes);
+    if (!check_content_at(block.p, offset + from, bytes, block.seed))
+      failed("content changed in a call", begin + from, bytes);
+  }
+
+  void protect(char* p, size_t bytes) {
+    const auto change = [&](int protection) {
+      if (s_.a.reclaimer().protect(p, p + bytes, protection, os::kNoKey) != 0) failed("mprotect", p, bytes);
+    };
+    change(random_.below(4) == 0 ? PROT_NONE : PROT_READ);
+    usleep(static_cast<unsigned>(random_.below(500)));
+    change(PROT_READ | PROT_WRITE);
+    for (size_t at = 0; at < bytes; at += kPageSize) {
+      volatile char* const byte = p + at;
+      *byte = *byte;
+    }
+  }
+
+  // By system calls, because sanitizers make mlock do nothing. What may be locked may be limited.
+  void lock(char* p, size_t bytes) {
+    if (syscall(SYS_mlock, p, bytes) != 0) return;
+    usleep(static_cast<unsigned>(random_.below(500)));
+    if (!os::vm_is_locked(p, bytes) || os::vm_resident(p, bytes) != pages_of(bytes))
+      failed("locked pages have left", p, bytes);
+    syscall(SYS_munlock, p, bytes);
+  }
+
+  // A pipe refers to the pages, and holds what they do.
+  void splice(char* p, size_t bytes) {
+    int ends[2];
+    if (pipe(ends) != 0) return;
+    const iovec vector = {p, bytes};
+    const ssize_t taken = vmsplice(ends[1], &vector, 1, 0);
+    usleep(static_cast<unsigned>(random_.below(500)));
+    std::vector<char> held(bytes);
+    for (ssize_t got = 0, more = 0; got < taken; got += more) {
+      more = read(ends[0], held.data() + got, static_cast<size_t>(taken - got));
+      if (more <= 0) failed("a pipe cannot be read", p, bytes);
+    }
+    if (taken > 0 && memcmp(p, held.data(), static_cast<size_t>(taken)) != 0)
+      failed("a pipe holds other pages", p, bytes);
+    close(ends[0]);
+    close(ends[1]);
   }
 
   void check_page(const Block& block, size_t page) {

@@ -1,0 +1,115 @@
+// System calls of the program on pages of its own, which must not be on their way out or back meanwhile.
+// - It gives up what is in them (madvise): what is kept of that elsewhere is of no use any more, and must not come
+// back.
+//   The kernel knows only of what is at their addresses.
+// - It changes their protection (mprotect): pages that were lifted bring along that which they left with, when they
+// have
+//   to be put back as they are (lift.cc).
+//
+// Thread safety: any thread of the program.
+// Invariants: pages are claimed meanwhile. Within a cluster they are claimed all or none, and one cluster at a time, so
+//             that two threads never wait for each other.
+#include <errno.h>
+#include <sys/mman.h>
+
+#include <bit>
+
+#include "os/service_thread.h"
+#include "os/thread.h"
+#include "os/vm.h"
+#include "reclaim/reclaimer.h"
+
+namespace weir {
+namespace {
+
+// Newer than the C library's headers.
+constexpr int kDontNeedLocked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
+constexpr int kGuardInstall = 102;   // MADV_GUARD_INSTALL, Linux 6.13
+
+}  // namespace
+
+bool Reclaimer::gives_up(int advice) {
+  return advice == MADV_DONTNEED || advice == MADV_FREE || advice == kDontNeedLocked || advice == kGuardInstall;
+}
+
+// Claims pages of a cluster, which follow each other, for a system call that is told where they lie.
+template <class Call>
+long NodeReclaim::while_claimed(ClusterId c, uint64_t pages, Call call) {
+  const os::SignalsHeldBack uninterrupted;
+  for (uint64_t mine; (mine = claim(c, pages)) != pages; os::yield()) release_from_outside(c, mine);
+  const long result = call(zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages))),
+                           static_cast<size_t>(std::popcount(pages)) * kPageSize);
+  release_from_outside(c, pages);
+  return result;
+}
+
+// What the kernel refuses keeps its content. What it may free when it wants (MADV_FREE) is freed now: until then it
+// would count, and it would stay marked where it is moved to.
+long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
+  return while_claimed(c, pages, [&](char* begin, size_t bytes) {
+    const long result = os::vm_advise(begin, bytes, advice == MADV_FREE ? MADV_DONTNEED : advice);
+    if (result != 0) return result;
+    forget_content(c, pages);
+    // Where their next touch is seen.
+    if (is_armed(c / kClustersPerPageblock)) zone_->uncharge(c, pages & map_[c].allocated.load());
+    return result;
+  });
+}
+
+long NodeReclaim::protect(ClusterId c, uint64_t pages, int protection, int key) {
+  return while_claimed(c, pages,
+                       [&](char* begin, size_t bytes) { return os::vm_protect(begin, bytes, protection, key); });
+}
+
+// Where the first arena behind `begin` starts, or `end`.
+char* Reclaimer::next_arena(char* begin, char* end) const {
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    char* const arena = nodes_[i]->zone().arena().memory();
+    if (arena > begin && arena < end) end = arena;
+  }
+  return end;
+}
+
+// Has `inside` called for the part of each cluster that lies in [begin, end), and `outside` for what is none of weir's,
+// in rising order until one of them fails, but for gaps (ENOMEM) if these are to be passed. Returns the last failure.
+template <class Inside, class Outside>
+long Reclaimer::in_parts(char* begin, char* end, bool past_gaps, Inside inside, Outside outside) {
+  long result = 0;
+  while (begin < end) {
+    Pfn pfn = 0;
+    NodeReclaim* const node = node_of(begin, pfn);
+    char* stop = next_arena(begin, end);
+    long one;
+    if (node == nullptr) {
+      one = outside(begin, static_cast<size_t>(stop - begin));
+    } else {
+      const unsigned first = pfn % kClusterPages;
+      const size_t left = static_cast<size_t>(stop - begin) >> kPageShift;
+      const BitRun run = {first, left < kClusterPages - first ? first + static_cast<unsigned>(left) : kClusterPages};
+      stop = begin + (run.end - run.first) * kPageSize;
+      one = inside(*node, cluster_of(pfn), run_mask(run));
+    }
+    if (one != 0) result = one;
+    if (one != 0 && (one != -ENOMEM || !past_gaps)) break;
+    begin = stop;
+  }
+  if (shards_.wake_wanted.load(std::memory_order_relaxed)) wake(*first_kswapd());
+  return result;
+}
+
+// As in the kernel, gaps are told of when all else is done.
+long Reclaimer::give_up(char* begin, char* end, int advice) {
+  return in_parts(
+      begin, end, true, [&](NodeReclaim& node, ClusterId c, uint64_t pages) { return node.give_up(c, pages, advice); },
+      [&](char* at, size_t bytes) { return os::vm_advise(at, bytes, advice); });
+}
+
+long Reclaimer::protect(char* begin, char* end, int protection, int key) {
+  return in_parts(
+      begin, end, false,
+      [&](NodeReclaim& node, ClusterId c, uint64_t pages) { return node.protect(c, pages, protection, key); },
+      [&](char* at, size_t bytes) { return os::vm_protect(at, bytes, protection, key); });
+}
+
+}  // namespace weir
