@@ -31,7 +31,7 @@ Pages Reclaimer::shrink_owner(NodeReclaim& node, PageOwner& owner, Pages count, 
   return sc.reclaimed;
 }
 
-Reclaimer::OwnerRequest* Reclaimer::take_owner_request(const NodeReclaim& node) {
+OwnerRequest* Reclaimer::take_owner_request(const NodeReclaim& node) {
   LockGuard guard(request_mutex_);
   for (OwnerRequest** link = &owner_requests_; *link != nullptr; link = &(*link)->next) {
     OwnerRequest* request = *link;

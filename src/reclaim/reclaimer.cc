@@ -293,7 +293,7 @@ void Reclaimer::kswapd_main(void* kswapd) {
   own.reclaimer->run_kswapd(own);
 }
 
-Reclaimer::Kswapd* Reclaimer::first_kswapd() const {
+Kswapd* Reclaimer::first_kswapd() const {
   for (Kswapd* each : kswapds_)
     if (each != nullptr) return each;
   return nullptr;
