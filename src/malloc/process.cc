@@ -341,10 +341,12 @@ namespace {
 // Who has to hear of a system call on these bytes before the kernel does, and where they end; null: nobody. Of what is
 // wrong, too, the kernel knows all there is to know.
 Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
-  end = static_cast<char*>(address) + align_up(bytes, kPageSize);
   Reclaimer* const reclaimer = process_started() ? allocator.reclaimer() : nullptr;
   if (reclaimer == nullptr || reclaimer->mode() != Reclaimer::Mode::kSwap) return nullptr;
-  return reinterpret_cast<uintptr_t>(address) % kPageSize == 0 && end > address ? reclaimer : nullptr;
+  // As numbers, because they may lie behind the last address.
+  const auto first = reinterpret_cast<uintptr_t>(address), last = first + align_up(bytes, kPageSize);
+  end = reinterpret_cast<char*>(last);
+  return first % kPageSize == 0 && last > first ? reclaimer : nullptr;
 }
 
 }  // namespace

@@ -102,6 +102,7 @@ void NodeReclaim::drop_marked(const Lift& lift) {
 bool NodeReclaim::replace_protected(unsigned n, unsigned page, char* content, Lift& lift) {
   const ClusterId c = lift.clusters[n].id;
   const uint64_t seen = lift.clusters[n].seen;
+  if (!lift.map_addresses()) return false;
   char* const home = zone_->address(c * kClusterPages + page);
   char* const away = lift.address(0, page);
   // Refused for want of memory or mappings.
@@ -109,10 +110,9 @@ bool NodeReclaim::replace_protected(unsigned n, unsigned page, char* content, Li
   const bool locked = os::vm_is_locked(away, kPageSize);
   char* const copy = Lift::copy_of(content, seen, page);
   const os::VmRange range = {away, kPageSize};
-  const auto copy_to = [&](char* to) { return os::vm_gather(to, &range, 1) == kPageSize; };
   // What was dropped before it was lifted is in the copy.
   if (os::vm_resident(away, kPageSize) != Pages(0)) {
-    if (!copy_to(lift.before) && !(os::vm_commit(away, kPageSize) && copy_to(lift.before))) {
+    if (!copy_lifted(lift.before, &range, 1)) {
       put_back(0, c, uint64_t{1} << page, lift);
       if (locked) os::vm_lock_when_touched(home, kPageSize);
       return false;
@@ -125,7 +125,8 @@ bool NodeReclaim::replace_protected(unsigned n, unsigned page, char* content, Li
   return true;
 }
 
-// Makes a marked page that could not be moved dirty.
+// Makes a marked page that could not be moved dirty. What comes last loses what the program writes meanwhile, if it has
+// no more mappings and changes the protection by a bare system instruction (program_calls.cc).
 void NodeReclaim::keep_at_home(unsigned n, unsigned page, char* content, Lift& lift) {
   const ClusterId c = lift.clusters[n].id;
   const uint64_t seen = lift.clusters[n].seen;

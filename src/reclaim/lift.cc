@@ -97,14 +97,19 @@ char* map_away_from_others(size_t bytes) {
 }  // namespace
 
 bool Lift::prepare() {
-  // With a cluster more on both sides, so that the kernel keeps the page tables when what is between is replaced:
-  // making them anew, and telling the other processors of it, doubles what lifting takes.
-  constexpr size_t kBytes = (kClusters + 2) * kClusterBytes, kCopies = (kMostPages + kClusterPages) * kPageSize;
+  constexpr size_t kCopies = (kMostPages + kClusterPages) * kPageSize;
   if (content == nullptr) {
     content = static_cast<char*>(os::vm_map(2 * kCopies));
     before = content + kCopies;
   }
-  if (content == nullptr || memory != nullptr) return content != nullptr;
+  return content != nullptr && (in_place || map_addresses());
+}
+
+bool Lift::map_addresses() {
+  // With a cluster more on both sides, so that the kernel keeps the page tables when what is between is replaced:
+  // making them anew, and telling the other processors of it, doubles what lifting takes.
+  constexpr size_t kBytes = (kClusters + 2) * kClusterBytes;
+  if (memory != nullptr) return true;
   char* const addresses = map_away_from_others(kBytes);
   if (addresses == nullptr) return false;
   os::vm_huge_pages(addresses, kBytes, false);
@@ -168,17 +173,28 @@ bool NodeReclaim::can_write_lifted(ClusterId c, BitRun run, uint64_t present, co
          -ENOENT;
 }
 
+// Copies lifted pages, also those that the program may not read; nobody else knows where they are. False: they are as
+// they were, but that their mapping may be one that can be written.
+bool NodeReclaim::copy_lifted(char* to, const os::VmRange* ranges, unsigned nr) {
+  size_t bytes = 0;
+  for (unsigned i = 0; i < nr; ++i) bytes += ranges[i].bytes;
+  if (os::vm_gather(to, ranges, nr) == bytes) return true;
+  for (unsigned i = 0; i < nr; ++i)
+    if (!os::vm_commit(ranges[i].address, ranges[i].bytes)) return false;
+  return os::vm_gather(to, ranges, nr) == bytes;
+}
+
 // Fills lifted pages in where they were. Their mapping cannot be written, and is what put_back would bring along; but
 // by now the program may have changed that (mprotect) where the pages were. No device writes to what cannot be written,
 // unless the program protects a buffer that it has under way. Where pages can be moved, it is not known that they
-// cannot be written. False: they cannot be read either, and are still where they were lifted to.
+// cannot be written. False: they are still where they were lifted to.
 bool NodeReclaim::copy_back(ClusterId c, BitRun run, uint64_t here, Lift& lift) {
   if (shards_->move) return false;
-  os::VmRange ranges[kClusterPages / 2];
+  os::VmRange ranges[kClusterPages / 2] = {};
   unsigned nr = 0;
   for (BitRun part = next_run(here, 0); part.first < kClusterPages; part = next_run(here, part.end))
     ranges[nr++] = {lift.address(lift.count, part.first), (part.end - part.first) * kPageSize};
-  if (os::vm_gather(lift.content, ranges, nr) != pages_in(here) * kPageSize) return false;
+  if (!copy_lifted(lift.content, ranges, nr)) return false;
   renew_lifted(lift.address(lift.count, run.first), (run.end - run.first) * kPageSize);
   fill_home(c, here, here, lift.content);
   return true;

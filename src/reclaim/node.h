@@ -269,6 +269,7 @@ class NodeReclaim {
   uint64_t lift(ClusterId c, uint64_t pages, uint64_t idle, uint64_t at_once, Lift& lift);
   uint64_t lift_pieces(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
   bool lift_run(ClusterId c, BitRun run, Lift& lift, uint64_t& seen, uint64_t& elsewhere);
+  static bool copy_lifted(char* to, const os::VmRange* ranges, unsigned nr);
   bool copy_back(ClusterId c, BitRun run, uint64_t here, Lift& lift);
   bool copy_and_drop(Lift& lift);
   bool copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned nr);

@@ -1,10 +1,7 @@
 // System calls of the program on pages of its own, which must not be on their way out or back meanwhile.
-// - It gives up what is in them (madvise): what is kept of that elsewhere is of no use any more, and must not come
-// back.
-//   The kernel knows only of what is at their addresses.
-// - It changes their protection (mprotect): pages that were lifted bring along that which they left with, when they
-// have
-//   to be put back as they are (lift.cc).
+// - It gives up what is in them (madvise): what is kept elsewhere is of no use any more, and must not come back.
+// - It changes their protection (mprotect): lifted pages that are put back bring that along which they left with.
+// The kernel knows only of what is at their addresses.
 //
 // Thread safety: any thread of the program.
 // Invariants: pages are claimed meanwhile. Within a cluster they are claimed all or none, and one cluster at a time, so

@@ -60,8 +60,10 @@ struct Lift {
   uint32_t thread = 0;
   std::atomic<char*> refill_from{nullptr};  // copies of pages that the evictor misses; null: they are zeros
 
-  // Maps the addresses, if that was not done before; false: there are none.
+  // Maps what a batch needs, if that was not done before; false: there is no room.
   [[nodiscard]] bool prepare();
+  // The addresses alone, which in place only a page needs that cannot be written.
+  [[nodiscard]] bool map_addresses();
   // Where the copy of a cluster's page is among those that begin at `content`: behind those of the pages before it.
   static char* copy_of(char* content, uint64_t seen, unsigned page) {
     return content + static_cast<unsigned>(std::popcount(seen & ((uint64_t{1} << page) - 1))) * kPageSize;

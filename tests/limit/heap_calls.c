@@ -181,6 +181,11 @@ static void protect_part(void) {
   }
   errno = 0;
   CHECK(mprotect((char*)data.blocks[0].words + 1, PAGE, PROT_READ) == -1 && errno == EINVAL);
+  void* const whole = (void*)((uintptr_t)data.blocks[0].words & ~(PAGE - 1));
+  errno = 0;
+  CHECK(mprotect(whole, -PAGE, PROT_READ) == -1 && errno == ENOMEM);
+  errno = 0;
+  CHECK(madvise(whole, -PAGE, MADV_DONTNEED) == -1 && errno == EINVAL);
   errno = 0;
   CHECK(syscall(SYS_mprotect, data.blocks[0].words, PAGE, PROT_GROWSUP | PROT_GROWSDOWN) == -1 && errno == EINVAL);
   expect_within_limit(0);
