@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "base/units.h"
+#include "reclaim/rounds.h"
 #include "swap/swap_entry.h"
 
 namespace weir {
@@ -47,7 +48,7 @@ struct alignas(64) Cluster {
   std::atomic<uint64_t> busy;       // in transition, owned by one actor
   std::atomic<uint64_t> standby;
   std::atomic<uint64_t> swapped;
-  std::atomic<uint64_t> active;   // touched again while they were inactive
+  std::atomic<uint64_t> active;   // stay when their turn comes, for as long as ClusterMore::rounds says
   std::atomic<uint64_t> garbage;  //
   std::atomic<uint64_t> wanted;   // touched while busy: the owner wakes who waits
   std::atomic<bool> owned;        // an evictor works on it
@@ -57,15 +58,13 @@ struct alignas(64) Cluster {
 };
 static_assert(sizeof(Cluster) == 64);
 
-// What a touch of a present page never needs, and so not part of the line above.
-struct ClusterMore {
+// What a touch of a present page never needs, and so not part of the line above. What a fault needs comes first: one
+// line.
+struct alignas(64) ClusterMore {
+  std::atomic<uint64_t> clean;
+  Rounds rounds;
   std::atomic<uint64_t> rejected;
   std::atomic<uint64_t> rejected_ms;  // when one of them was the last time
-  std::atomic<uint64_t> clean;
-  // With `active` as the low bit, how many more rounds a page stays; and whether it was activated when it was touched
-  // the last time that this cost a fault.
-  std::atomic<uint64_t> active_high;
-  std::atomic<uint64_t> came_soon;
   std::atomic<uint64_t> unevictable;  // stay in memory as long as they are allocated
   std::atomic<uint64_t> retired;      // of an owner that was emptied: touching them is an error
 };

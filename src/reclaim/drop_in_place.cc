@@ -1,4 +1,4 @@
-// How pages that lie in many short runs leave memory without being lifted (compare lift.cc), where the kernel can mark
+// How pages that lie in short runs leave memory without being lifted (compare lift.cc), where the kernel can mark
 // many ranges by one call (Linux 6.14). Lifting interrupts the other processors three times a cluster, because each
 // lifted cluster is a mapping; and what lies between, which the program uses, is away meanwhile and has to be copied
 // back. Here it is twice for marking a batch, once for each 31 pages that go (shrink_folio_list, which frees so many at
@@ -79,6 +79,14 @@ bool NodeReclaim::copy_and_drop_in_place(Lift& lift, const os::VmRange* ranges, 
   return true;
 }
 
+// Whether both can be dropped by one call: what lies between holds nothing.
+bool NodeReclaim::are_side_by_side(ClusterId a, ClusterId b) const {
+  if (b <= a || b - a > Lift::kMostGap || !Shards::is_in_one_stripe(a, b)) return false;
+  while (++a != b)
+    if (zone_->resident_mask(a) != 0) return false;
+  return true;
+}
+
 // Of clusters side by side as one range, with what lies between: a range of its own interrupts once more.
 void NodeReclaim::drop_marked(const Lift& lift) {
   const auto begin_of = [&](const Lift::Cluster& one) {
@@ -87,8 +95,7 @@ void NodeReclaim::drop_marked(const Lift& lift) {
   for (unsigned n = 0; n < lift.count;) {
     char* const begin = begin_of(lift.clusters[n]);
     const Lift::Cluster* last = &lift.clusters[n];
-    while (++n < lift.count && lift.clusters[n].id == last->id + 1 && Shards::is_in_one_stripe(last->id, last->id + 1))
-      last = &lift.clusters[n];
+    while (++n < lift.count && are_side_by_side(last->id, lift.clusters[n].id)) last = &lift.clusters[n];
     char* const end =
         zone_->address((last->id + 1) * kClusterPages) - static_cast<size_t>(std::countl_zero(last->seen)) * kPageSize;
     os::vm_drop_marked(begin, static_cast<size_t>(end - begin));

@@ -112,19 +112,11 @@ uint64_t NodeReclaim::move_out(ClusterId c, uint64_t pages) {
 }
 
 // Another round is over for these pages; returns those that are, or were until now, active.
-uint64_t NodeReclaim::age(ClusterId c, uint64_t pages) {
-  std::atomic<uint64_t>& low = map_[c].active;
-  std::atomic<uint64_t>& high = map_.more(c).active_high;
-  const uint64_t in_low = low.load(std::memory_order_relaxed) & pages;
-  const uint64_t in_high = high.load(std::memory_order_relaxed) & pages;
-  if ((in_low | in_high) == 0) return 0;
-  // Two-bit counters, one down: 3 -> 2 -> 1 -> 0.
-  const uint64_t borrow = in_high & ~in_low;
-  high.fetch_and(~borrow, std::memory_order_relaxed);
-  low.fetch_and(~in_low, std::memory_order_relaxed);
-  low.fetch_or(borrow, std::memory_order_relaxed);
-  count(counters_->pgdeactivate, pages_in(in_low & ~in_high));
-  return in_low | in_high;
+uint64_t NodeReclaim::age(ClusterId c, uint64_t pages, unsigned haste) {
+  std::atomic<uint64_t>& active = map_[c].active;
+  const uint64_t stay = active.load(std::memory_order_relaxed) & pages;
+  if (stay != 0) count(counters_->pgdeactivate, pages_in(map_.more(c).rounds.age(active, pages, haste)));
+  return stay;
 }
 
 // Unmaps the inactive pages of a cluster that the caller owns; returns how many are in Standby now. Those that lie in
@@ -132,6 +124,7 @@ uint64_t NodeReclaim::age(ClusterId c, uint64_t pages) {
 // open until finish_lift, and the cluster owned.
 Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t only) {
   Cluster& cluster = map_[c];
+  sc.spared = false;
   if (!arm(c / kClustersPerPageblock)) return Pages(0);
   // Staging addresses must be empty before something is moved there.
   if (cluster.garbage.load() != 0) drop_garbage(&c, 1);
@@ -139,10 +132,13 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   const Pages seen(pages_in(idle & zone_->resident_mask(c)));
   sc.visited += seen;
   sc.scanned += seen;
-  const uint64_t kept = age(c, idle);
+  const uint64_t kept = age(c, idle, sc.haste);
   idle &= ~kept;
   idle &= ~rejected_lately(c, idle);
-  if ((idle & zone_->resident_mask(c)) == 0) return Pages(0);
+  if ((idle & zone_->resident_mask(c)) == 0) {
+    sc.spared = (kept & zone_->resident_mask(c)) != 0;
+    return Pages(0);
+  }
   const bool in_place = lifts != nullptr && goes_in_place(*lifts);
   const uint64_t at_once = lifts != nullptr ? worth_lifting(c, idle, kept, *lifts) : 0;
   uint64_t liftable = at_once | (shards_->move ? 0 : idle);

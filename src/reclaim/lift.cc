@@ -128,8 +128,7 @@ bool NodeReclaim::goes_in_place(Lift& lift) const {
 uint64_t NodeReclaim::leaving_pages(ClusterId c) const {
   const Cluster& cluster = map_[c];
   const uint64_t active = cluster.active.load(std::memory_order_relaxed);
-  const uint64_t stay = cluster.standby.load() | cluster.garbage.load() | unevictable(c) | active |
-                        map_.more(c).active_high.load(std::memory_order_relaxed);
+  const uint64_t stay = cluster.standby.load() | cluster.garbage.load() | unevictable(c) | active;
   return zone_->resident_mask(c) & cluster.allocated.load() & ~stay;
 }
 
@@ -150,7 +149,7 @@ uint64_t NodeReclaim::worth_lifting(ClusterId c, uint64_t idle, uint64_t others,
   uint64_t worth = 0;
   if (!lift.in_place)
     worth = worth_lifting_from(present, (idle | others) & ~clean, others & zone_->resident_mask(c));
-  else if (runs_in(present) > 1 || (lift.joined && may_join(present)))
+  else if (may_join(present))
     worth = present;
   if (worth == 0) return 0;
   uint32_t pause = lift_pause_.load(std::memory_order_relaxed);

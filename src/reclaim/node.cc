@@ -119,9 +119,7 @@ void NodeReclaim::drop(void* self, Pfn first, Pages count, bool begin) {
 // Of claimed pages.
 void NodeReclaim::forget_content(ClusterId c, uint64_t pages) {
   Cluster& cluster = map_[c];
-  cluster.active.fetch_and(~pages, std::memory_order_relaxed);
-  map_.more(c).active_high.fetch_and(~pages, std::memory_order_relaxed);
-  map_.more(c).came_soon.fetch_and(~pages, std::memory_order_relaxed);
+  map_.more(c).rounds.forget(cluster.active, pages);
   forget_rejected(c, pages);
   if (const uint64_t standby = cluster.standby.load() & pages; standby != 0) {
     zone_->uncharge(c, standby);
@@ -194,23 +192,8 @@ void NodeReclaim::release(ClusterId c, uint64_t pages) {
 }
 
 void NodeReclaim::activate(ClusterId c, uint64_t page) {
-  ClusterMore& more = map_.more(c);
-  if ((more.came_soon.fetch_or(page, std::memory_order_relaxed) & page) != 0)
-    more.active_high.fetch_or(page, std::memory_order_relaxed);
-  map_[c].active.fetch_or(page, std::memory_order_relaxed);
+  map_.more(c).rounds.came_soon(map_[c].active, page);
   count(counters_->pgactivate);
-}
-
-unsigned NodeReclaim::rounds_left(Pfn pfn) const {
-  const ClusterId c = cluster_of(pfn);
-  const uint64_t low = map_[c].active.load(std::memory_order_relaxed) >> (pfn % kClusterPages) & 1;
-  const uint64_t high = map_.more(c).active_high.load(std::memory_order_relaxed) >> (pfn % kClusterPages) & 1;
-  return static_cast<unsigned>(high * 2 + low);
-}
-
-void NodeReclaim::forget_soon(ClusterId c, uint64_t page) {
-  std::atomic<uint64_t>& soon = map_.more(c).came_soon;
-  if ((soon.load(std::memory_order_relaxed) & page) != 0) soon.fetch_and(~page, std::memory_order_relaxed);
 }
 
 void NodeReclaim::list_present(ClusterId c) {

@@ -51,7 +51,9 @@ struct ScanControl {
   unsigned priority = 12;  // lru_size >> priority pages are scanned in a round
   bool kswapd = true;      // who does it, for the counters
   bool urgent = false;     // Standby need not keep its share
+  unsigned haste = 0;      // how much faster pages age because none were found (Rounds::age)
   bool may_write = true;   // to the swap file
+  bool spared = false;     // all pages of the cluster that had its turn last are active
   Pages visited{};         // pages whose turn it was
   Pages scanned{};         // of those, pages that were kept or written out; Standby is still to be decided
   Pages reclaimed{};
@@ -109,13 +111,16 @@ class NodeReclaim {
   uint64_t claim(ClusterId c, uint64_t pages);
   // Gives them back and wakes who touched them meanwhile.
   void release(ClusterId c, uint64_t pages);
-  // A page was touched again while it was inactive, or soon after it left: it stays for one more round of ageing; for
-  // three when that was so the time before, too, because each such touch costs a fault.
+  // A page was touched again while it was inactive, or soon after it left: it stays for some rounds of ageing, because
+  // each such touch costs a fault.
   void activate(ClusterId c, uint64_t page);
   // It was not soon.
-  void forget_soon(ClusterId c, uint64_t page);
-  // For how many rounds of ageing a page stays, 0 to 3.
-  unsigned rounds_left(Pfn pfn) const;
+  void forget_soon(ClusterId c, uint64_t page) { map_.more(c).rounds.came_late(page); }
+  // For how many rounds of ageing a page stays, 0 to Rounds::kMost.
+  unsigned rounds_left(Pfn pfn) const {
+    const ClusterId c = cluster_of(pfn);
+    return map_.more(c).rounds.left(map_[c].active, page_bit(pfn));
+  }
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
@@ -229,10 +234,7 @@ class NodeReclaim {
   void disclaim(ClusterId c, uint64_t pages);
 
   // evict.cc; of a cluster's pages those in `only`
-  struct ClusterRun {
-    ClusterId first, end;
-  };
-  ClusterRun pop_neighbours(ClusterId c, Lift& lifts);
+  unsigned pop_neighbours(ClusterId c, Lift& lifts, ClusterId* run);
   uint64_t leaving_pages(ClusterId c) const;
   static bool may_join(uint64_t pages);
   Pages unmap(ClusterId c, ScanControl& sc, Lift* lifted, uint64_t only = ~uint64_t{0});
@@ -251,7 +253,7 @@ class NodeReclaim {
   uint64_t write_back_cluster(ClusterId c, SwapFile& file, Workbench& bench);
   uint64_t drop_clean(ClusterId c, uint64_t pages);
   void note_evicted(ClusterId c, uint64_t pages);
-  uint64_t age(ClusterId c, uint64_t pages);
+  uint64_t age(ClusterId c, uint64_t pages, unsigned haste);
   void list_zswap(ClusterId c);
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
@@ -299,6 +301,7 @@ class NodeReclaim {
   // drop_in_place.cc
   uint64_t hold(ClusterId c, uint64_t pages, Lift& lift);
   bool copy_and_drop_in_place(Lift& lift, const os::VmRange* ranges, unsigned nr);
+  bool are_side_by_side(ClusterId a, ClusterId b) const;
   void drop_marked(const Lift& lift);
   void expect_faults(const Lift& lift);
   void end_faults();

@@ -4,6 +4,7 @@
 // ones are unmapped into Standby, which is what the accessed bit is elsewhere: a touch brings a page back, active. The
 // oldest standby pages are written out once Standby has more than its share (segmented FIFO: Turner, Levy, "Segmented
 // FIFO page replacement", 1981).
+#include <algorithm>
 #include <bit>
 
 #include "reclaim/node.h"
@@ -14,6 +15,12 @@ namespace {
 // Clusters in a row that could neither be unmapped nor written before a round ends without result: as many as hold
 // 8 MiB, so that a region of locked memory is passed over.
 constexpr unsigned kMostFailures = 32;
+// Pages that have their turn in a round at least. Of clusters that are hot an eighth leave, so that fewer pages would
+// make small batches; to look at these takes a few microseconds.
+constexpr uint64_t kLeastVisited = 1024;
+// Below this priority four rounds found nothing: where all pages are active for a while yet, that is shortened, the
+// more the longer it takes (kernel: the lower the priority, the less is spared).
+constexpr unsigned kCalmPriority = 9;
 // From this share of its room on, the pool writes its oldest pages to the swap file, if there is one.
 constexpr uint64_t kPoolFullPercent = 90;
 
@@ -45,15 +52,17 @@ ClusterId NodeReclaim::pop_present() {
 }
 
 // What lies beside a cluster that leaves and would be taken like it: the kernel interrupts the other processors for
-// each range, whatever is in it. Neighbours come to be of one age by that.
-NodeReclaim::ClusterRun NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts) {
-  ClusterRun run = {c, c + 1};
+// each range, whatever is in it, and across clusters without memory it costs nothing. Neighbours come to be of one age
+// by that. Returns those that are the caller's now, by address.
+unsigned NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts, ClusterId* run) {
+  run[0] = c;
   const uint64_t own_pages = leaving_pages(c);
-  if (!may_join(own_pages) || !goes_in_place(lifts)) return run;
+  if (!may_join(own_pages) || !goes_in_place(lifts)) return 1;
   unsigned pages = lifts.pages + static_cast<unsigned>(std::popcount(own_pages));
-  unsigned count = lifts.count + 1;
+  unsigned count = 1;
+  const ClusterId end = static_cast<ClusterId>(zone_->accessible_estimate().v / kClusterPages);
   const auto take = [&](ClusterId next) {
-    if (!Shards::is_in_one_stripe(c, next) || count == lifts.most_clusters()) return false;
+    if (lifts.count + count == lifts.most_clusters()) return false;
     const uint64_t leaving = leaving_pages(next);
     pages += static_cast<unsigned>(std::popcount(leaving));
     if (pages > Lift::kMostPages || !may_join(leaving)) return false;
@@ -61,12 +70,23 @@ NodeReclaim::ClusterRun NodeReclaim::pop_neighbours(ClusterId c, Lift& lifts) {
     if (!map_[next].listed.load(std::memory_order_relaxed) || !own(next)) return false;
     present_.remove(map_, next);
     map_[next].listed.store(false, std::memory_order_relaxed);
-    ++count;
+    run[count++] = next;
     return true;
   };
-  while (run.end < zone_->accessible_estimate().v / kClusterPages && take(run.end)) ++run.end;
-  while (run.first != 0 && take(run.first - 1)) --run.first;
-  return run;
+  // Downwards from below c an unsigned number ends above all.
+  for (const ClusterId step : {ClusterId{1}, ~ClusterId{0}}) {
+    ClusterId last = c;
+    for (ClusterId next = c + step; next < end && Shards::is_in_one_stripe(c, next); next += step) {
+      if (zone_->resident_mask(next) == 0) {
+        if (next - last > Lift::kMostGap && last - next > Lift::kMostGap) break;
+        continue;
+      }
+      if (!take(next)) break;
+      last = next;
+    }
+  }
+  std::ranges::sort(run, run + count);
+  return count;
 }
 
 ClusterId NodeReclaim::pop_standby() {
@@ -127,12 +147,13 @@ void NodeReclaim::drop_all_garbage() {
 
 void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   uint64_t budget = zone_->used().v >> sc.priority;
-  if (budget < kClusterPages) budget = kClusterPages;
+  if (budget < kLeastVisited) budget = kLeastVisited;
   const uint64_t scanned_before = sc.scanned.v, visited_before = sc.visited.v;
   const uint64_t reclaimed_before = sc.reclaimed.v;
   unsigned failures = 0;
   GarbageBatch batch;
   bool goes_on = true;
+  sc.haste = sc.priority < kCalmPriority ? kCalmPriority - sc.priority : 0;
   Lift& lifts = bench.lift;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
     if (lifts.is_full() || sc.reclaimed + Pages(lifts.pages) >= sc.to_reclaim) {
@@ -163,13 +184,14 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
       continue;
     }
     if (!out) {
-      const ClusterRun run = pop_neighbours(c, lifts);
-      lifts.joined = run.end - run.first > 1;
-      for (ClusterId each = run.first; each != run.end; ++each) {
+      ClusterId run[Lift::kMostClusters];
+      const unsigned nr = pop_neighbours(c, lifts, run);
+      for (unsigned i = 0; i < nr; ++i) {
+        const ClusterId each = run[i];
         const unsigned lifted_before = lifts.count;
         const Pages done = unmap(each, sc, lifts.is_full() ? nullptr : &lifts);
         if (lifts.count != lifted_before) continue;
-        failures = done.v == 0 ? failures + 1 : 0;
+        if (!sc.spared) failures = done.v == 0 ? failures + 1 : 0;
         relist(each);
       }
       continue;

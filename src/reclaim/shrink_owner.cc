@@ -13,8 +13,9 @@
 namespace weir {
 namespace {
 
-// The hand that unmaps goes round so many times before nothing more can be had: pages that are active stay for three.
-constexpr unsigned kUnmapRounds = 4;
+// The hand that unmaps goes round so many times before nothing more can be had. Each time pages age faster: of at most
+// 8 rounds 7 are left after the first, 4 after the second, 1 after the third and none after the fourth.
+constexpr unsigned kUnmapRounds = 5;
 constexpr unsigned kWriteRounds = 2;
 
 }  // namespace
@@ -31,6 +32,9 @@ struct NodeReclaim::OwnerScan {
       : owner(of), first(cluster_of(of.first_page())), end(cluster_of(of.end_page() - 1) + 1) {
     steps[PageOwner::kUnmap] = uint64_t{kUnmapRounds} * (end - first);
     steps[PageOwner::kWrite] = uint64_t{kWriteRounds} * (end - first);
+  }
+  unsigned rounds_gone() const {
+    return kUnmapRounds - 1 - static_cast<unsigned>((steps[PageOwner::kUnmap] - 1) / (end - first));
   }
   // The cluster that a hand points to, after which it points to the next.
   ClusterId advance(PageOwner::Hand which) {
@@ -153,6 +157,7 @@ void NodeReclaim::unlist(ClusterId c) {
 // A step of one of the hands.
 void NodeReclaim::shrink_some(OwnerScan& scan, ScanControl& sc, Workbench& bench) {
   const bool out = scan.owner.standby() > scan.standby_target;
+  if (!out) sc.haste = scan.rounds_gone();
   const ClusterId c = scan.advance(out ? PageOwner::kWrite : PageOwner::kUnmap);
   const uint64_t mine = owned_pages(c, scan.owner.index()) & ~unevictable(c), standby = map_[c].standby.load();
   if ((out ? mine & standby : mine & ~standby & zone_->resident_mask(c)) == 0 || !own(c)) return;

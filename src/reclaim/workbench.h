@@ -33,6 +33,8 @@ struct Lift {
   static constexpr unsigned kMostRanges = kMostPages + kClusterPages;
   // What a pipe may hold that anybody may have (pipe-max-size).
   static_assert(kMostRanges <= 256);
+  // Clusters without memory that may lie between two that are dropped by one call: as many as a page table maps.
+  static constexpr ClusterId kMostGap = kClustersPerPageblock;
   struct Cluster {
     ClusterId id;
     uint64_t seen;     // pages that are at its addresses here
@@ -54,7 +56,6 @@ struct Lift {
   char* content = nullptr;  // copies of the pages
   char* before = nullptr;   // those made before the kernel might drop them
   bool in_place = false;    // the pages stay where they are (drop_in_place.cc)
-  bool joined = false;      // what comes now is of several clusters side by side
   // Open in the thread that may have that done, which does nothing but evict.
   os::PageRefs refs;
   uint32_t thread = 0;

@@ -270,8 +270,8 @@ TEST_F(Zswap, ATouchBringsThePageBack) {
   expect_whole();
 }
 
-// A page that comes back soon stays for a round, and for three when it did so the time before. What comes back late
-// starts anew.
+// A page that comes back soon stays for a round, for four when it did so the time before, and for eight from the third
+// time on. What comes back late starts anew.
 TEST_F(Zswap, PagesThatComeBackSoonAgainStayLonger) {
   unsigned rounds[kDataPages] = {}, longer = 0, late = 0;
   for (int time = 0; time < 4; ++time) {
@@ -282,9 +282,12 @@ TEST_F(Zswap, PagesThatComeBackSoonAgainStayLonger) {
       EXPECT_TRUE(is_intact(i));
       EXPECT_TRUE(wait_until([&] { return (cluster(i).busy.load() & page_bit(pfn(i))) == 0; }));
       const unsigned now = a_.node().rounds_left(pfn(i));
-      EXPECT_TRUE(now == 0 || now == (rounds[i] == 0 ? 1 : 3)) << now << " after " << rounds[i];
+      const unsigned next = rounds[i] == 0               ? Rounds::kOnce
+                            : rounds[i] == Rounds::kOnce ? Rounds::kTwice
+                                                         : Rounds::kMost;
+      EXPECT_TRUE(now == 0 || now == next) << now << " after " << rounds[i];
       rounds[i] = now;
-      longer += now == 3;
+      longer += now == Rounds::kMost;
       late += now == 0;
     }
   }
