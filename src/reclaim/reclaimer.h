@@ -259,6 +259,7 @@ class Reclaimer {
   void close_page_descriptor();
   void adopt_child();
   void thaw_children();
+  unsigned handlers_wanted() const;
   int open_shards();
   void open_swap_file();
   bool start_handlers();

@@ -61,7 +61,12 @@ bool Workbench::prepare_read(Read read, SwapEntry first) {
 void Workbench::abandon_reads() {
   for (SwapQueue& queue : queues)
     if (queue.is_open()) queue.abandon(false);
-  for (Read& read : reads) read.node = nullptr;
+  for (Read& read : reads) {
+    read.node = nullptr;
+    read.stalls = 0;
+  }
+  // Else whoever is served from now on would never count.
+  stalls = false;
   for (uint64_t& word : buffers_taken) word = 0;
   nr_reads.store(0);
 }

@@ -71,6 +71,9 @@ constexpr Regime kRegimes[] = {
     {"as before Linux 6.8", true, ZswapCompressor::kLz4, true, false, false},
 };
 
+// Regimes take turns with these. One is what two processors have by default.
+constexpr int64_t kHandlers[] = {1, 2, 8};
+
 [[noreturn]] void failed(const char* what, const void* p, size_t size) {
   fprintf(stderr, "limit_stress: %s: %p, %zu bytes\n", what, p, size);
   abort();
@@ -540,6 +543,7 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   Options& options = s.a.options();
   options.decay_ms = 100;
   options.zswap = regime.zswap;
+  options.handlers = kHandlers[static_cast<size_t>(&regime - kRegimes) % std::size(kHandlers)];
   options.uffd_move = regime.moves;
   options.drop_in_place = regime.in_place;
   options.zswap_compressor = regime.compressor;

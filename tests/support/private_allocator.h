@@ -49,6 +49,8 @@ class PrivateAllocator {
   // the reclaimer before it is started.
   template <class Prepare>
   [[nodiscard]] bool start_with_reclaim(size_t capacity, Prepare prepare) {
+    // So that they meet, also where the processors would have one.
+    if (options_.handlers == 0) options_.handlers = 2;
     AllocatorSetup with_limit = setup(capacity, false, 1);
     with_limit.fault_story = kFaultStory;
     started_ = allocator_->init(with_limit);
