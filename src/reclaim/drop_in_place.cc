@@ -81,7 +81,7 @@ bool NodeReclaim::copy_and_drop_in_place(Lift& lift, const os::VmRange* ranges, 
 
 // Whether both can be dropped by one call: what lies between holds nothing.
 bool NodeReclaim::are_side_by_side(ClusterId a, ClusterId b) const {
-  if (b <= a || b - a > Lift::kMostGap || !Shards::is_in_one_stripe(a, b)) return false;
+  if (b <= a || b - a > Lift::kMostGap + 1 || !Shards::is_in_one_stripe(a, b)) return false;
   while (++a != b)
     if (zone_->resident_mask(a) != 0) return false;
   return true;

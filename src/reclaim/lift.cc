@@ -40,8 +40,9 @@ namespace {
 // In tenths of an interrupt: lifting costs one and a half for a cluster, and each page that lies between and has to go
 // back a tenth; moving costs one a run.
 constexpr unsigned kRunCost = 10, kLiftCost = 15;
-// What is hot is left by ageing a page or two a cluster at a time. Together with those of the clusters beside it they
-// cost no interrupt of their own, as they do when they are moved; longer runs had better go to Standby.
+// Of what is hot, ageing leaves a page or two a cluster at a time. Dropped in place they cost no interrupts of their
+// own next to those of the clusters beside theirs, and no more than moving them where they are alone; longer runs had
+// better go to Standby.
 constexpr unsigned kShortRun = 4;
 // Where more than half of what was lifted is shared with a child of a fork, or pinned, most likely more is.
 constexpr uint32_t kPauseClusters = 64;
@@ -136,7 +137,7 @@ void NodeReclaim::pause_lifting() {
   lift_pause_.store(kPauseClusters, std::memory_order_relaxed);
 }
 
-// Whether such pages are better dropped together with those of clusters beside theirs.
+// Whether such pages are better dropped in place, together with those of clusters beside theirs.
 bool NodeReclaim::may_join(uint64_t pages) {
   return pages != 0 && (runs_in(pages) > 1 || pages_in(pages) <= kShortRun);
 }

@@ -57,6 +57,9 @@ struct ScanControl {
   Pages visited{};         // pages whose turn it was
   Pages scanned{};         // of those, pages that were kept or written out; Standby is still to be decided
   Pages reclaimed{};
+  // Below it, where all pages are active for a while yet, that is shortened, the more the longer nothing is found
+  // (kernel: the lower the priority, the less is spared). From 12 on, four rounds were in vain then.
+  unsigned calm_priority = 9;
   // Called by whoever scans, each time it has looked at so many pages and owns no cluster: what cannot wait for the end
   // of a scan (kernel: cond_resched in shrink_list and its like). Evictions may be left and entered again meanwhile;
   // where they cannot be, false: the scan ends at once. 1024 pages that do not compress are 2 ms of work, on a slow

@@ -57,6 +57,8 @@ void Reclaimer::run_local_request(Kswapd& kswapd) {
   ScanPause pause{*this, kswapd};
   set_pause(sc, pause);
   sc.kswapd = false;
+  // It begins there.
+  sc.calm_priority = kFirstLocalPriority;
   sc.may_write = (mode & kMayWrite) != 0;
   for (unsigned priority = kFirstLocalPriority + 1; priority-- > 0 && pause.evicting;) {
     const Pages free = zone.free_budget();

@@ -5,8 +5,8 @@
 //          the fewer cold ones lie between them, and the sooner those are found.
 // Thread safety: any thread; each bit is changed by one atomic operation. Two changes of the same pages at a time may
 //                mix, and leave some a few rounds more or less.
-// Invariants: a page stays for `counter + 1` more rounds if it is active, and for none otherwise; then its counter
-//             means nothing.
+// Invariants: a page stays for `counter + 1` more rounds if it is active, and for none otherwise. Then its counter is
+//             0, so that who makes it active by its bit alone gives it one round.
 #pragma once
 
 #include <atomic>
@@ -42,6 +42,7 @@ class Rounds {
 
   void forget(std::atomic<uint64_t>& active, uint64_t pages) {
     clear(active, pages);
+    for (std::atomic<uint64_t>& bits : counter_) clear(bits, pages);
     came_late(pages);
   }
 

@@ -1,9 +1,9 @@
 // Which pages leave memory, and in which order (the part of NodeReclaim that decides it).
 //
-// Clusters age on one list. At its old end, pages that are active become inactive and stay for another round; inactive
+// Clusters age on one list. At its old end, pages that are active stay, with a round less to go (rounds.h); inactive
 // ones are unmapped into Standby, which is what the accessed bit is elsewhere: a touch brings a page back, active. The
 // oldest standby pages are written out once Standby has more than its share (segmented FIFO: Turner, Levy, "Segmented
-// FIFO page replacement", 1981).
+// FIFO page replacement", 1981). Short runs of pages are compressed at once (lift.cc, drop_in_place.cc).
 #include <algorithm>
 #include <bit>
 
@@ -18,9 +18,6 @@ constexpr unsigned kMostFailures = 32;
 // Pages that have their turn in a round at least. Of clusters that are hot an eighth leave, so that fewer pages would
 // make small batches; to look at these takes a few microseconds.
 constexpr uint64_t kLeastVisited = 1024;
-// Below this priority four rounds found nothing: where all pages are active for a while yet, that is shortened, the
-// more the longer it takes (kernel: the lower the priority, the less is spared).
-constexpr unsigned kCalmPriority = 9;
 // From this share of its room on, the pool writes its oldest pages to the swap file, if there is one.
 constexpr uint64_t kPoolFullPercent = 90;
 
@@ -153,7 +150,7 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   unsigned failures = 0;
   GarbageBatch batch;
   bool goes_on = true;
-  sc.haste = sc.priority < kCalmPriority ? kCalmPriority - sc.priority : 0;
+  sc.haste = sc.priority < sc.calm_priority ? sc.calm_priority - sc.priority : 0;
   Lift& lifts = bench.lift;
   while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
     if (lifts.is_full() || sc.reclaimed + Pages(lifts.pages) >= sc.to_reclaim) {

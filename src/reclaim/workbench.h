@@ -33,7 +33,8 @@ struct Lift {
   static constexpr unsigned kMostRanges = kMostPages + kClusterPages;
   // What a pipe may hold that anybody may have (pipe-max-size).
   static_assert(kMostRanges <= 256);
-  // Clusters without memory that may lie between two that are dropped by one call: as many as a page table maps.
+  // Clusters without memory that may lie between two that are dropped by one call, as many as a page table maps: each
+  // costs a look at its entries of the table.
   static constexpr ClusterId kMostGap = kClustersPerPageblock;
   struct Cluster {
     ClusterId id;

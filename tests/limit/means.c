@@ -1,10 +1,15 @@
 /* means.c: where the means for a limit are missing the program runs all the same, and is told so once, by one line: no
  * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file; no
- * /proc, which matters where pages can only be lifted, or descriptors only be opened again. */
-// limit: cases=no_userfaultfd,no_threads,no_directory,no_proc,no_proc_lift timeout=60 weir
+ * /proc, which matters where pages can only be lifted, or descriptors only be opened again. Without io_uring nothing is
+ * missing, but reads from a swap file take a thread each. */
+// limit: cases=no_userfaultfd,no_threads,no_directory,no_proc,no_proc_lift,no_ring timeout=60 weir
+#include <dirent.h>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -47,6 +52,16 @@ static void start_without_proc(int lift) {
   _exit(1);
 }
 
+static void forbid_rings(void) {
+  struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                               BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+                               BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                               BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  struct sock_fprog program = {sizeof code / sizeof *code, code};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+    _exit(kSkip);
+}
+
 static void start_inside(void* name) {
   if (strncmp(name, "no_proc", 7) == 0) start_without_proc(strcmp(name, "no_proc_lift") == 0);
   char conf[256];
@@ -57,6 +72,10 @@ static void start_inside(void* name) {
     CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
   }
   if (strcmp(name, "no_userfaultfd") == 0 || strcmp(name, "no_threads") == 0) become_nobody_else();
+  if (strcmp(name, "no_ring") == 0) {
+    forbid_rings();
+    exec_self("inside_without_rings", conf);
+  }
   exec_self("inside", conf);
 }
 
@@ -86,6 +105,15 @@ static void inside(void) {
   fprintf(stderr, "lived\n");
 }
 
+static int threads_here(void) {
+  int count = 0;
+  DIR* tasks = opendir("/proc/self/task");
+  CHECK(tasks != NULL);
+  for (struct dirent* task; (task = readdir(tasks)) != NULL;) count += task->d_name[0] != '.';
+  closedir(tasks);
+  return count;
+}
+
 /* Nothing is missing: descriptors can be copied, and pages moved. */
 static void swapping(void) {
   make_twice_the_limit(&data);
@@ -110,7 +138,13 @@ int main(int argc, char** argv) {
     swapping();
     return 0;
   }
-  int needs_root = strcmp(argv[1], "no_directory") != 0;
+  if (strcmp(argv[1], "inside_without_rings") == 0) {
+    swapping();
+    /* This one, kswapd, and eight that resolve faults. */
+    CHECK(threads_here() >= 10);
+    return 0;
+  }
+  int needs_root = strcmp(argv[1], "no_directory") != 0 && strcmp(argv[1], "no_ring") != 0;
   if (needs_root && getuid() != 0) {
     printf("skipped: only root can become somebody without rights\n");
     return kSkip;
@@ -119,8 +153,9 @@ int main(int argc, char** argv) {
     printf("skipped: every user may have a userfaultfd here\n");
     return kSkip;
   }
-  int all_is_there = strcmp(argv[1], "no_proc") == 0;
-  if (all_is_there && !kernel_is_at_least(6, 9)) {
+  int no_ring = strcmp(argv[1], "no_ring") == 0;
+  int all_is_there = strcmp(argv[1], "no_proc") == 0 || no_ring;
+  if (all_is_there && !no_ring && !kernel_is_at_least(6, 9)) {
     printf("skipped: before Linux 6.9 it takes /proc\n");
     return kSkip;
   }
@@ -129,7 +164,7 @@ int main(int argc, char** argv) {
   for (char* at = result.text; (at = strstr(at, "weir: ")) != NULL; ++at) ++complaints, *at = '>';
   fprintf(stderr, "status 0x%x, said: %s\n", (unsigned)result.status, result.text);
   if (exited_with(result.status, kSkip)) {
-    printf("skipped: /proc cannot be hidden here\n");
+    printf("skipped: %s here\n", no_ring ? "system calls cannot be filtered" : "/proc cannot be hidden");
     return kSkip;
   }
   CHECK(exited_with(result.status, 0) && strstr(result.text, "lived\n") != NULL);

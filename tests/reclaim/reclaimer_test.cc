@@ -104,6 +104,30 @@ TEST_F(ReclaimerTest, KswapdStartsBelowLowAndStopsAtHigh) {
   expect_nothing_left();
 }
 
+// Where all pages are active for as long as can be, some leave before all of that has passed.
+TEST_F(ReclaimerTest, PagesThatAreAllActiveAgeFaster) {
+  constexpr size_t kBlock = size_t{64} << 10;
+  const Zone& zone = a_.zone();
+  while (zone.free_budget() >= zone.watermarks().low + pages_of(kBlock))
+    ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
+  ASSERT_EQ(stats().pgsteal_kswapd, 0u);
+  uint64_t pages = 0;
+  for (const Block& b : blocks_) {
+    for (size_t at = 0; at < b.size; at += kPageSize, ++pages) {
+      const Pfn pfn = zone.pfn_of(b.p + at);
+      while (a_.node().rounds_left(pfn) != Rounds::kMost) a_.node().activate(cluster_of(pfn), page_bit(pfn));
+    }
+  }
+  while (zone.free_budget() >= zone.watermarks().low && stats().pgsteal_kswapd == 0)
+    ASSERT_TRUE(allocate(kBlock, Content::kCompressible));
+  ASSERT_TRUE(wait_until([&] { return zone.free_budget() >= zone.watermarks().high; }));
+  const uint64_t scanned = stats().pgscan_kswapd;
+  EXPECT_GE(scanned, pages) << "each had its turn";
+  EXPECT_LT(scanned, pages * (Rounds::kMost - 1));
+  expect_content();
+  expect_nothing_left();
+}
+
 TEST_F(ReclaimerTest, ALongRunCountsWhatIsTouchedOfIt) {
   constexpr size_t kRun = size_t{64} << 20;
   constexpr unsigned kPlaces = 10;

@@ -91,6 +91,11 @@ TEST_F(RoundsTest, ActiveAloneIsARound) {
   EXPECT_EQ(left(1), 1u);
   EXPECT_EQ(age(), 1u);
   EXPECT_EQ(left(1), 0u);
+  // Also when it was another page before.
+  came_soon(1, 3);
+  rounds_.forget(active_, 1);
+  active_.fetch_or(1);
+  EXPECT_EQ(left(1), 1u);
 }
 
 // Against counters that are numbers.
