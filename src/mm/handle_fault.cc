@@ -12,8 +12,13 @@
 namespace weir {
 namespace {
 
-// First touches in sequence bring in up to a cluster. Readahead is bounded by page_cluster, and by this many times that
-// once a stream has been in sequence for long; page_cluster=0 is none at all.
+// First touches in sequence bring in up to so many pages, where there is room. Where a processor is idle, who waits
+// goes on there, and it and the handler wake each other across processors for each fault, which costs as much as 40
+// pages. So many take a third of a millisecond, for which others wait.
+constexpr unsigned kMostPopulated = kPageblockPages / 2;
+
+// Readahead is bounded by page_cluster, and by this many times that once a stream has been in sequence for long;
+// page_cluster=0 is none at all.
 constexpr unsigned kSteadyFactor = 8;
 
 // A touch at random begins a stream that nobody goes on with. One that was gone on with is kept for 64 times as
@@ -114,6 +119,12 @@ Filled fill(const Fault& f, unsigned first, const char* content, unsigned pages,
   return {error == EEXIST ? 1u : 0u, error == EEXIST};
 }
 
+// Of the first page of another cluster.
+Fault fault_ahead(const Fault& f, Pfn pfn) {
+  const ClusterId c = cluster_of(pfn);
+  return {f.reclaimer, f.node, f.bench, f.node.cluster(c), c, pfn, 0, page_bit(pfn), Touch::kWrite, false, true};
+}
+
 // After pages came back: they age from now on.
 void finish(const Fault& f, uint64_t claimed) {
   f.node.release(f.c, claimed);
@@ -132,14 +143,17 @@ void fill_standby(const Fault& f) {
   finish(f, f.bit);
 }
 
-// Pages from this one on that have no content, claimed. Those that were counted when they were given out may be
-// populated at once; others only as far as the program goes through them in sequence.
-uint64_t claim_empty(const Fault& f) {
-  const uint64_t empty = f.cluster.allocated.load() & ~f.cluster.standby.load() & ~f.cluster.swapped.load() &
-                         ~f.cluster.busy.load() & ~f.node.clean(f.c) & ~f.node.retired(f.c);
-  const uint64_t counted = f.node.zone().resident_mask(f.c);
-  Workbench::Stream& stream = stream_of(f);
-  const unsigned window = window_of(f, stream, kClusterPages);
+// Pages that have no content, and that nobody works on.
+uint64_t empty_pages(const Fault& f) {
+  return f.cluster.allocated.load() & ~f.cluster.standby.load() & ~f.cluster.swapped.load() & ~f.cluster.busy.load() &
+         ~f.node.clean(f.c) & ~f.node.retired(f.c);
+}
+
+// Pages from this one on that have no content, claimed, up to the end of the cluster. Those that were counted when they
+// were given out may be populated at once; others only as far as the program goes through them in sequence.
+uint64_t claim_empty(const Fault& f, Workbench::Stream& stream) {
+  const uint64_t empty = empty_pages(f), counted = f.node.zone().resident_mask(f.c);
+  const unsigned window = window_of(f, stream, kMostPopulated);
   const uint64_t wanted = (counted & f.bit) != 0 ? run_from((empty & counted) | f.bit, f.index, kClusterPages)
                                                  : run_from((empty & ~counted) | f.bit, f.index, window);
   uint64_t mine = f.bit | f.node.claim(f.c, wanted & ~f.bit);
@@ -150,8 +164,6 @@ uint64_t claim_empty(const Fault& f) {
   mine &= ~unfit;
   const uint64_t run = run_from(mine, f.index, kClusterPages);
   if ((mine & ~run) != 0) f.node.release(f.c, mine & ~run);
-  stream.next = f.pfn + static_cast<Pfn>(pages_in(run));
-  stream.window = static_cast<unsigned>(pages_in(run));
   return run;
 }
 
@@ -184,10 +196,8 @@ void fill_unowned(const Fault& f) {
   os::uffd_wake(uffd, f.address(), kPageSize);
 }
 
-void fill_zero(const Fault& f) {
-  if ((f.cluster.allocated.load() & f.bit) == 0) return fill_unowned(f);
-  const uint64_t pages = claim_empty(f);
-  f.reclaimer.make_room(f.node, Pages(pages_in(pages & ~f.node.zone().resident_mask(f.c))), f.bench);
+// Claimed pages from this one on; returns how many are there now.
+unsigned populate(const Fault& f, uint64_t pages) {
   const uint64_t charged = f.node.zone().charge(f.c, pages);
   const unsigned filled = fill(f, 0, f.reclaimer.zeros(), static_cast<unsigned>(pages_in(pages)), false).pages;
   const uint64_t missing = pages & ~run_from(pages, f.index, filled);
@@ -196,6 +206,38 @@ void fill_zero(const Fault& f) {
   forget_copies(f, pages & ~missing);
   count(f.node.counters().pgfault_zero, filled);
   finish(f, pages);
+  return filled;
+}
+
+// A whole cluster that was never touched; false: it is not, or there is not room enough to do it ahead of a touch.
+bool populate_ahead(const Fault& f) {
+  constexpr uint64_t kAll = ~uint64_t{0};
+  const Zone& zone = f.node.zone();
+  if (zone.free_budget() < zone.watermarks().high + Pages(kClusterPages)) return false;
+  if (empty_pages(f) != kAll || zone.resident_mask(f.c) != 0) return false;
+  const uint64_t mine = f.node.claim(f.c, kAll);
+  // The state may have changed before the claim.
+  const uint64_t content = f.cluster.standby.load() | f.cluster.swapped.load() | zone.resident_mask(f.c);
+  if (mine == kAll && content == 0 && f.cluster.allocated.load() == kAll) return populate(f, kAll) == kClusterPages;
+  f.node.release(f.c, mine);
+  return false;
+}
+
+void fill_zero(const Fault& f) {
+  if ((f.cluster.allocated.load() & f.bit) == 0) return fill_unowned(f);
+  Workbench::Stream& stream = stream_of(f);
+  const uint64_t pages = claim_empty(f, stream);
+  f.reclaimer.make_room(f.node, Pages(pages_in(pages & ~f.node.zone().resident_mask(f.c))), f.bench);
+  // Those behind come first, because who waits goes on as soon as its own page is there.
+  unsigned together = static_cast<unsigned>(pages_in(pages));
+  Pfn next = f.pfn + together;
+  for (; next % kClusterPages == 0 && next % kPageblockPages != 0; next += kClusterPages) {
+    if (together + kClusterPages > stream.window || !populate_ahead(fault_ahead(f, next))) break;
+    together += kClusterPages;
+  }
+  stream.next = next;
+  if (next % kPageblockPages != 0) stream.window = together;
+  populate(f, pages);
 }
 
 // How many of `pages` pages from the page `i` behind the first on lie in the swap file side by side.

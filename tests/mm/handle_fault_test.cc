@@ -145,6 +145,42 @@ TEST_F(ZeroFill, GrowsInSequence) {
   expect_whole();
 }
 
+// Beyond a cluster, too, up to half a pageblock, and never to more than twice what was touched.
+TEST_F(ZeroFill, GrowsBeyondClustersInSequence) {
+  char* block = run_;
+  while (a_.zone().pfn_of(block) % kPageblockPages != 0) block += kPageSize;
+  uint64_t before = stats().pgfault_zero, most = 0;
+  const uint64_t start = before;
+  for (uint64_t touched = 1; touched <= 2 * kPageblockPages; ++touched) {
+    touch(block + (touched - 1) * kPageSize);
+    const uint64_t now = stats().pgfault_zero;
+    most = std::max(most, now - before);
+    before = now;
+    ASSERT_LT(now - start, 2 * touched);
+  }
+  EXPECT_EQ(most, kPageblockPages / 2);
+  EXPECT_EQ(before - start, 2 * kPageblockPages) << "what lies behind is another pageblock's";
+  expect_whole();
+}
+
+// What makes room for pages that nobody has touched is the others' memory.
+TEST_F(ZeroFill, GrowsNoFurtherThanAClusterWithoutRoom) {
+  Zone& zone = a_.zone();
+  const Pages managed = zone.managed();
+  // Enough for what is touched, above low, so that nothing has to leave.
+  zone.set_managed(zone.used() + zone.watermarks().high + Pages(2 * kClusterPages));
+  uint64_t before = stats().pgfault_zero;
+  for (size_t i = 0; i < 3 * kClusterPages; ++i) {
+    touch(run_ + i * kPageSize);
+    const uint64_t now = stats().pgfault_zero;
+    EXPECT_LE(now - before, kClusterPages);
+    before = now;
+  }
+  zone.set_managed(managed);
+  settle(a_);
+  expect_whole();
+}
+
 TEST_F(ZeroFill, DoesNotGrowAtRandom) {
   const uint64_t before = stats().pgfault_zero;
   for (const size_t i : {100u, 37u, 2000u, 1500u, 36u, 800u, 1700u, 102u}) touch(run_ + i * kPageSize);
