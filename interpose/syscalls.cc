@@ -3,11 +3,15 @@
 //   process. prctl and syscall are the ways there (libseccomp uses the latter).
 // - It gives up content of its heap, which may lie elsewhere: madvise, also through syscall.
 // - It protects its heap, which may be on its way out or back: mprotect and pkey_mprotect, also through syscall.
+// - It maps files, which count where the limit is one of the whole process: mmap, munmap and mremap, also through
+//   syscall.
 #include <errno.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "malloc/decay.h"
+#include "malloc/file_calls.h"
 #include "malloc/process.h"
 #include "os/syscall.h"
 #include "os/vm.h"
@@ -39,16 +43,40 @@ __attribute__((noinline)) long protect(long address, long bytes, long protection
   return is_error(result) ? fail(result) : result;
 }
 
+__attribute__((noinline)) long map(long address, long bytes, long protection, long flags, long fd, long offset) {
+  const long result =
+      weir::process_mmap(reinterpret_cast<void*>(address), static_cast<size_t>(bytes), static_cast<int>(protection),
+                         static_cast<int>(flags), static_cast<int>(fd), offset);
+  return is_error(result) ? fail(result) : result;
+}
+
+__attribute__((noinline)) long unmap(long address, long bytes) {
+  const long result = weir::process_munmap(reinterpret_cast<void*>(address), static_cast<size_t>(bytes));
+  return is_error(result) ? fail(result) : result;
+}
+
+__attribute__((noinline)) long remap(long address, long bytes, long new_bytes, long flags, long new_address) {
+  const long result =
+      weir::process_mremap(reinterpret_cast<void*>(address), static_cast<size_t>(bytes), static_cast<size_t>(new_bytes),
+                           static_cast<int>(flags), reinterpret_cast<void*>(new_address));
+  return is_error(result) ? fail(result) : result;
+}
+
 }  // namespace
 
-// The C library declares these two with "...", which passes integers like named parameters on x86-64 and arm64.
+// The C library declares these with "...", which passes integers like named parameters on x86-64 and arm64.
 WEIR_EXPORT long weir_syscall(long n, long a, long b, long c, long d, long e, long f) asm("syscall");
 WEIR_EXPORT int weir_prctl(int option, long a, long b, long c, long d) asm("prctl");
+WEIR_EXPORT void* weir_mremap(void* address, size_t bytes, size_t new_bytes, int flags,
+                              void* new_address) asm("mremap");
 
 long weir_syscall(long n, long a, long b, long c, long d, long e, long f) {
   if (__builtin_expect(n == SYS_madvise, 0)) return advise(a, b, c);
   if (__builtin_expect(n == SYS_mprotect, 0)) return protect(a, b, c, weir::os::kNoKey);
   if (__builtin_expect(n == SYS_pkey_mprotect, 0)) return protect(a, b, c, d);
+  if (__builtin_expect(n == SYS_mmap, 0)) return map(a, b, c, d, e, f);
+  if (__builtin_expect(n == SYS_munmap, 0)) return unmap(a, b);
+  if (__builtin_expect(n == SYS_mremap, 0)) return remap(a, b, c, d, e);
   if (__builtin_expect(n == SYS_seccomp, 0)) weir::decay_forbid_threads();
   const long result = weir::os::syscall6(n, a, b, c, d, e, f);
   return is_error(result) ? fail(result) : result;
@@ -71,4 +99,23 @@ WEIR_EXPORT int mprotect(void* address, size_t bytes, int protection) noexcept {
 
 WEIR_EXPORT int pkey_mprotect(void* address, size_t bytes, int protection, int key) noexcept {
   return static_cast<int>(protect(reinterpret_cast<long>(address), static_cast<long>(bytes), protection, key));
+}
+
+WEIR_EXPORT void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) noexcept {
+  return reinterpret_cast<void*>(
+      map(reinterpret_cast<long>(address), static_cast<long>(bytes), protection, flags, fd, offset));
+}
+
+// The same where addresses have 64 bits.
+WEIR_EXPORT void* mmap64(void* address, size_t bytes, int protection, int flags, int fd, off64_t offset) noexcept {
+  return mmap(address, bytes, protection, flags, fd, offset);
+}
+
+WEIR_EXPORT int munmap(void* address, size_t bytes) noexcept {
+  return static_cast<int>(unmap(reinterpret_cast<long>(address), static_cast<long>(bytes)));
+}
+
+void* weir_mremap(void* address, size_t bytes, size_t new_bytes, int flags, void* new_address) {
+  return reinterpret_cast<void*>(remap(reinterpret_cast<long>(address), static_cast<long>(bytes),
+                                       static_cast<long>(new_bytes), flags, reinterpret_cast<long>(new_address)));
 }

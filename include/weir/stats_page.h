@@ -39,7 +39,7 @@ extern "C" {
 
 #define WEIR_STATS_NAME "weir-stats"
 #define WEIR_STATS_MAGIC 0x7461747372696577u /* "weirstat" in memory */
-#define WEIR_STATS_VERSION 3u
+#define WEIR_STATS_VERSION 4u
 #define WEIR_STATS_BEACON "weir-stats-page" /* with the NUL at its end, 16 bytes */
 
 enum {
@@ -181,6 +181,11 @@ struct weir_stats_page {
   uint32_t text_offset; /* to char[WEIR_STATS_TEXTS]: name and value of each option that is a text and not empty, each
                            followed by a NUL; 0: they are not shown */
   uint64_t nr_heaps;    /* all that there are: when more than rows are taken, some are not shown */
+
+  /* from version 4 on, with a limit of the whole process: pages of mapped files that can be dropped */
+  uint64_t files;         /* in memory */
+  uint64_t files_active;  /* of these, pages that came back soon after they had been dropped */
+  uint64_t files_allowed; /* what is above that is dropped */
 };
 
 /* Aligned to 64 bytes. */

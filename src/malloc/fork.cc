@@ -14,6 +14,7 @@
 #include "base/print.h"
 #include "malloc/callbacks.h"
 #include "malloc/decay.h"
+#include "malloc/file_calls.h"
 #include "malloc/follow_cgroup.h"
 #include "malloc/process.h"
 #include "os/file.h"
@@ -166,6 +167,7 @@ void start_reclaim() {
     follow_cgroup();
   });
   callbacks_connect(reclaimer);
+  reclaimer.set_file_pages(process_file_pages());
   reclaimer.start();
   if (reclaimer.pool_problem() != nullptr) say_of_pool(reclaimer.pool_problem());
   Line line;

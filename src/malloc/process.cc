@@ -8,6 +8,7 @@
 #include "config/conf.h"
 #include "malloc/callbacks.h"
 #include "malloc/decay.h"
+#include "malloc/file_calls.h"
 #include "malloc/misuse.h"
 #include "malloc/oom.h"
 #include "mm/handle_fault.h"
@@ -352,6 +353,7 @@ Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
 }  // namespace
 
 long process_madvise(void* address, size_t bytes, int advice) {
+  process_about_to_advise(address, bytes, advice);
   char* end = nullptr;
   Reclaimer* const reclaimer = Reclaimer::gives_up(advice) ? reclaimer_of(address, bytes, end) : nullptr;
   if (reclaimer == nullptr) return os::vm_advise(address, bytes, advice);
@@ -359,6 +361,7 @@ long process_madvise(void* address, size_t bytes, int advice) {
 }
 
 long process_mprotect(void* address, size_t bytes, int protection, int key) {
+  process_about_to_protect(address, bytes, protection);
   char* end = nullptr;
   Reclaimer* const reclaimer = reclaimer_of(address, bytes, end);
   if (reclaimer == nullptr) return os::vm_protect(address, bytes, protection, key);

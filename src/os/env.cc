@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -110,16 +111,23 @@ unsigned usable_cpus() {
   return count == 0 ? 1 : count;
 }
 
-Pages resident_pages() {
+Resident resident() {
   // "size resident shared ...", in pages.
   char text[128];
   const ssize_t size = read_small_file("/proc/self/statm", text, sizeof(text));
+  uint64_t numbers[3] = {};
   ssize_t i = 0;
-  while (i < size && text[i] != ' ') ++i;
-  uint64_t pages = 0;
-  for (++i; i < size && text[i] >= '0' && text[i] <= '9'; ++i)
-    pages = pages * 10 + static_cast<uint64_t>(text[i] - '0');
-  return Pages(pages);
+  for (uint64_t& number : numbers) {
+    for (; i < size && text[i] >= '0' && text[i] <= '9'; ++i)
+      number = number * 10 + static_cast<uint64_t>(text[i] - '0');
+    ++i;
+  }
+  return {Pages(numbers[1]), Pages(numbers[2])};
+}
+
+uint64_t major_faults() {
+  struct rusage usage = {};
+  return syscall6(SYS_getrusage, RUSAGE_SELF, as_arg(&usage)) == 0 ? static_cast<uint64_t>(usage.ru_majflt) : 0;
 }
 
 }  // namespace weir::os

@@ -42,8 +42,15 @@ struct IdSet {
 [[nodiscard]] bool allowed_cpus(IdSet<kMaxOsCpus>& cpus);
 // Processors this thread may run on; at least 1.
 [[nodiscard]] unsigned usable_cpus();
-// Pages of memory that the process holds, as the kernel counts them (VmRSS); 0 where it does not tell.
-[[nodiscard]] Pages resident_pages();
+// Memory that the process holds, as the kernel counts it (VmRSS), and of that, pages of files (RssFile and RssShmem); 0
+// where it does not tell.
+struct Resident {
+  Pages all;
+  Pages of_files;
+};
+[[nodiscard]] Resident resident();
+// Faults of all threads that had to wait for more than the kernel itself (ru_majflt): for a disk, or a userfaultfd.
+[[nodiscard]] uint64_t major_faults();
 // Bytes of memory that the kernel manages, 0 where it does not tell.
 [[nodiscard]] uint64_t total_memory_bytes();
 

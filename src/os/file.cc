@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 #include <cstdint>
@@ -36,6 +38,17 @@ bool is_dot(const char* name) {
 }
 
 }  // namespace
+
+bool is_on_disk(int fd) {
+  // linux/magic.h; that of ramfs stands nowhere else.
+  constexpr unsigned long kTmpfs = 0x01021994, kRamfs = 0x858458f6, kHugetlbfs = 0x958458f6;
+  struct stat status = {};
+  struct statfs system = {};
+  if (syscall6(SYS_fstat, fd, as_arg(&status)) != 0 || !S_ISREG(status.st_mode)) return false;
+  if (syscall6(SYS_fstatfs, fd, as_arg(&system)) != 0) return false;
+  const auto type = static_cast<unsigned long>(system.f_type);
+  return type != kTmpfs && type != kRamfs && type != kHugetlbfs;
+}
 
 int open_directory_at(int directory, const char* path) {
   return static_cast<int>(open_at(directory, path, O_RDONLY | O_DIRECTORY));

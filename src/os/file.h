@@ -23,6 +23,9 @@ void wait_readable(const int* fds, unsigned count);
 // True when nobody can write to the pipe any more.
 [[nodiscard]] bool is_hung_up(int fd);
 void close_descriptor(int fd);
+// Whether it is a file whose pages the kernel can drop and find again: not one in memory (tmpfs, hugetlbfs), nor a
+// device or a pipe.
+[[nodiscard]] bool is_on_disk(int fd);
 
 // Reads up to `capacity` bytes of the file (a path relative to `directory`) into `buffer`; no NUL is added. Returns the
 // number of bytes, or -errno. A result equal to `capacity` means that there may be more.

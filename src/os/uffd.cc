@@ -33,6 +33,9 @@ struct PoisonRequest {
 };
 constexpr unsigned long kIoctlPoison = _IOWR(0xAA, 0x08, PoisonRequest);
 
+// linux/userfaultfd.h of Linux 6.7: writes to write-protected pages are resolved by the kernel; of any mapping.
+constexpr uint64_t kFeatureWpAsync = uint64_t{1} << 15;
+
 constexpr unsigned kMostMessages = 16;
 
 long request(int fd, unsigned long number, void* argument) {
@@ -116,6 +119,23 @@ int uffd_open(int device, UffdFeatures& features) {
 int uffd_open_one_way(UffdWay way, UffdFeatures& features) {
   const int fd = open_one_way(way);
   return fd < 0 ? fd : shake_hands(fd, offered_features(open_one_way(way)), features);
+}
+
+int uffd_open_silent() {
+  const int fd = open_syscall(UFFD_USER_MODE_ONLY);
+  if (fd < 0) return fd;
+  uffdio_api api = {UFFD_API, kFeatureWpAsync, 0};
+  const long result = request(fd, UFFDIO_API, &api);
+  if (result == 0) return fd;
+  syscall6(SYS_close, fd);
+  return static_cast<int>(result);
+}
+
+bool uffd_map_singly(int uffd, void* address, size_t bytes) {
+  // What lies in the page cache as a huge page is mapped as one all the same (mm/memory.c, do_set_pmd).
+  vm_huge_pages(address, bytes, false);
+  uffdio_register range = {{address_of(address), bytes}, UFFDIO_REGISTER_MODE_WP, 0};
+  return request(uffd, UFFDIO_REGISTER, &range) == 0;
 }
 
 long uffd_register(int uffd, void* address, size_t bytes, bool write_protect) {

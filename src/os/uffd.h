@@ -25,6 +25,12 @@ enum class UffdWay : uint8_t { kSyscall, kDevice, kUserMode };
 // Negative: -errno of what was refused.
 [[nodiscard]] int uffd_open_one_way(UffdWay way, UffdFeatures& features);
 
+// Opens one that reports nothing, for uffd_map_singly; anybody may (Linux 6.7). Negative: -errno.
+[[nodiscard]] int uffd_open_silent();
+// From now on a fault maps one page of a file there, and not those around it as well (mm/memory.c,
+// should_fault_around).
+[[nodiscard]] bool uffd_map_singly(int uffd, void* address, size_t bytes);
+
 // From now on (no longer) touches of missing pages in the range are reported.
 [[nodiscard]] long uffd_register(int uffd, void* address, size_t bytes, bool write_protect);
 [[nodiscard]] long uffd_unregister(int uffd, void* address, size_t bytes);

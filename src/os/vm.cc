@@ -102,6 +102,19 @@ void vm_unmap(void* address, size_t bytes) {
   syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
 }
 
+long vm_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
+  return syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, fd, offset);
+}
+
+long vm_munmap(void* address, size_t bytes) {
+  return syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
+}
+
+long vm_mremap(void* address, size_t bytes, size_t new_bytes, int flags, void* new_address) {
+  return syscall6(SYS_mremap, as_arg(address), static_cast<long>(bytes), static_cast<long>(new_bytes), flags,
+                  as_arg(new_address));
+}
+
 bool vm_purge(void* address, size_t bytes) {
   return advise(address, bytes, MADV_DONTNEED);
 }

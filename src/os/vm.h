@@ -23,7 +23,11 @@ namespace weir::os {
 [[nodiscard]] bool vm_protect_none(void* address, size_t bytes);
 void vm_unmap(void* address, size_t bytes);
 
-// madvise, as the program calls it; 0 or -errno.
+// mmap, munmap and mremap, as the program calls them; an address, 0, or -errno.
+[[nodiscard]] long vm_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset);
+[[nodiscard]] long vm_munmap(void* address, size_t bytes);
+[[nodiscard]] long vm_mremap(void* address, size_t bytes, size_t new_bytes, int flags, void* new_address);
+// madvise, the same; 0 or -errno.
 [[nodiscard]] long vm_advise(void* address, size_t bytes, int advice);
 // pkey_mprotect, the same; mprotect where `key` is kNoKey.
 inline constexpr int kNoKey = -1;

@@ -87,6 +87,7 @@ void Reclaimer::bring_all_back() {
 }
 
 void Reclaimer::lock_for_fork() {
+  if (file_pages_ != nullptr) file_pages_->lock_for_fork();
   if (mode() != Mode::kSwap) return;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
@@ -99,6 +100,7 @@ void Reclaimer::freeze_for_fork() {
 }
 
 void Reclaimer::unlock_for_fork() {
+  if (file_pages_ != nullptr) file_pages_->unlock_for_fork();
   if (mode() != Mode::kSwap && !forking_.load()) return;
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].unlock_for_fork();
   for (unsigned i = 0; i < nr_nodes_; ++i)
@@ -154,6 +156,7 @@ void Reclaimer::thaw_children() {
 bool Reclaimer::after_fork_in_child() {
   new (&budget_mutex_) Mutex(LockRank::kLru);
   victims_.after_fork_in_child();
+  if (file_pages_ != nullptr) file_pages_->after_fork_in_child();
   forget_pressure();
   const bool had_kswapd = has_kswapd();
   owner_ = 0;

@@ -13,6 +13,7 @@ namespace {
 // How long kswapd sleeps when nobody wakes it; what others in the process hold is looked at as often, and 50 ms of the
 // fastest growth (2.8 GB/s of first touches) is what a limit of the whole process may be exceeded by at worst.
 constexpr uint64_t kIdleMs = 50;
+constexpr uint64_t kLeastIdleMs = 2;
 // What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
 constexpr uint64_t kRoundPages = 8 * kClusterPages;
 // 16 MiB of the swap file stay as long as any of it is in use.
@@ -55,6 +56,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     const bool grew = part > kswapd.part_before;
     kswapd.part_before = part;
     reduce_pool(kswapd);
+    hold_files(kswapd);
     const Zone& zone = kswapd.node->zone();
     const uint64_t stalls = counters_.allocstall.load();
     const Pages freed = balance(kswapd);
@@ -77,6 +79,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     if (!forking_.load()) kswapd.fruitless.store(progress ? 0 : kswapd.fruitless.load() + 1);
     kswapd.stolen_before = stolen;
     if (&kswapd == first_kswapd()) tell_pressure();
+    look_at_files(kswapd, false);
     // While the process forks there is no progress to tell of, and who waits would only come back at once.
     if (!forking_.load()) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
@@ -88,10 +91,25 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     // What others have yet to give back cannot be had by asking at once again, as whoever waits would.
     if (starved && waiting && kswapd.owed_since_ns != 0) os::futex_wait_ms(kswapd.owed_pause, 0, kOwedPauseMs);
     kswapd.asleep.store(true);
-    os::futex_wait_ms(kswapd.word, word, waiting ? 1 : kIdleMs);
+    os::futex_wait_ms(kswapd.word, word, waiting ? 1 : pause_ms(kswapd));
     kswapd.asleep.store(false);
+    // Who wakes it tells of a beginning.
+    if (kswapd.word.load(std::memory_order_relaxed) != word) kswapd.pause_ms = kLeastIdleMs / 2;
     if (&kswapd == first_kswapd() && !waiting && kswapd.word.load(std::memory_order_relaxed) == word) give_file_back();
   }
+}
+
+// How long it sleeps when nobody wakes it. As long as what others hold grows by more than a thousandth of the limit, it
+// is looked at often: mapped pages of a file come at some GiB/s.
+uint64_t Reclaimer::pause_ms(Kswapd& kswapd) {
+  if (!by_rss_ || &kswapd != first_kswapd()) return kIdleMs;
+  const Pages now = others_, before = kswapd.others_before;
+  kswapd.others_before = now;
+  // (Or does as soon as it is dropped.)
+  const bool grows =
+      now > before + Pages(limit_.load().v >> 10) || (has_files() && files_now_.load() > files_allowed_.load());
+  kswapd.pause_ms = grows ? kLeastIdleMs : std::min(2 * kswapd.pause_ms, kIdleMs);
+  return kswapd.pause_ms;
 }
 
 // What must not wait until a scan is over, which may go through all pages: who touched a page that a thread of the
@@ -180,11 +198,14 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
       sc.priority = priority;
       sc.urgent = urgent && free <= Pages(zone.watermarks().min.v / 2);
       sc.reclaimed = shrink_over_soft_limit(kswapd, sc, pause);
-      if (pause.evicting) node.shrink(sc, kswapd.bench);
+      bool none_of_heap = false;
+      if (sc.reclaimed < sc.to_reclaim) sc.reclaimed += shrink_files(kswapd, wanted - free, priority, none_of_heap);
+      if (pause.evicting && !none_of_heap) node.shrink(sc, kswapd.bench);
       freed += sc.reclaimed;
     }
     pause.leave_eviction();
-    if (free >= wanted) break;
+    // What others hold may come back as fast as it goes.
+    if (free >= wanted || freed > zone.managed()) break;
     const Pages unused = shrink_caches(kswapd, priority);
     freed += unused;
     publish();
@@ -266,14 +287,7 @@ void Reclaimer::share_out() {
       if (nodes_[i] != nullptr) give_budget(*nodes_[i], share_of(NodeId(static_cast<uint16_t>(i)), budget()));
     return;
   }
-  uint64_t heap = 0;
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) heap += nodes_[i]->zone().total().v;
-  const uint64_t rss = os::resident_pages().v;
-  const uint64_t others = rss > heap ? rss - heap : 0;
-  // The heap keeps a sixteenth whatever the others hold: with nothing at all, the program could not go on.
-  const uint64_t limit = budget().v, least = limit / 16;
-  const uint64_t left = limit > others + least ? limit - others : least;
+  const uint64_t left = left_of_rss();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) give_budget(*nodes_[i], Pages(left / nr_nodes_));
 }

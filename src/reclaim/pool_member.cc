@@ -83,7 +83,7 @@ Pages Reclaimer::pool_part() {
     usage.reserve += nodes_[i]->zone().watermarks().high;
     if (kswapds_[i] != nullptr) usage.waiting += Pages(kswapds_[i]->waiting_pages.load(std::memory_order_relaxed));
   }
-  if (by_rss_) usage.used = os::resident_pages();
+  if (by_rss_) usage.used = os::resident().all;
   if (SwapFile* file = files_.writer(); file != nullptr) {
     usage.swap_used = Pages(file->stats().slots.used);
     usage.swap_total = Pages(file->capacity());

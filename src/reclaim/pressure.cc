@@ -56,8 +56,11 @@ Pages Reclaimer::shrink_caches(Kswapd& kswapd, unsigned priority) {
 Pages Reclaimer::balance_by_purging(Kswapd& kswapd) {
   Zone& zone = kswapd.node->zone();
   Pages freed = purge_surplus(*kswapd.node);
-  for (unsigned priority = Shrinkers::kFirstPriority; priority > 0 && zone.free_budget() < goal(kswapd); --priority)
+  for (unsigned priority = Shrinkers::kFirstPriority; priority > 0 && zone.free_budget() < goal(kswapd); --priority) {
+    bool none_of_heap = false;
+    freed += shrink_files(kswapd, goal(kswapd) - zone.free_budget(), priority, none_of_heap);
     freed += shrink_caches(kswapd, priority);
+  }
   return freed;
 }
 

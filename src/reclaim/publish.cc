@@ -2,6 +2,7 @@
 // that counting costs a fault nothing more, and a forked child's counts are its own.
 #include "base/publish.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -37,6 +38,14 @@ void publish_node(NodeReclaim& node, const ReclaimPolicy& policy) {
 
 }  // namespace
 
+void Reclaimer::publish_files(weir_stats_page& page) const {
+  const bool there = has_files();
+  const uint64_t files = there ? files_now_.load().v : 0;
+  weir::publish(page.files, files);
+  weir::publish(page.files_active, there ? std::min(file_pages_->active().v, files) : 0);
+  weir::publish(page.files_allowed, there ? files_allowed_.load().v : 0);
+}
+
 void Reclaimer::publish() {
   note_peak();
   if (published_ == nullptr) return;
@@ -55,6 +64,7 @@ void Reclaimer::publish() {
   weir::publish(page.zswap_stored, now.zswap_stored.v);
   weir::publish(page.zswap_bytes, now.zswap_bytes);
   publish_counters(page.counters, now);
+  publish_files(page);
   char* path = reinterpret_cast<char*>(published_) + page.swap_path_offset;
   if (now.swap_total.v != 0 && path[0] == '\0') memcpy(path, options_->swap.c_str(), options_->swap.view().size() + 1);
 }

@@ -11,6 +11,7 @@
 
 #include "base/lock.h"
 #include "config/options.h"
+#include "file/file_pages.h"
 #include "os/fault_inject.h"
 #include "os/proc.h"
 #include "os/service_thread.h"
@@ -19,6 +20,7 @@
 #include "reclaim/node.h"
 #include "reclaim/pool_oom.h"
 #include "reclaim/psi.h"
+#include "reclaim/scan_balance.h"
 #include "reclaim/shrinkers.h"
 #include "reclaim/thread_cpus.h"
 #include "reclaim/threads.h"
@@ -96,6 +98,10 @@ class Reclaimer {
   void connect(Shrinkers& shrinkers, Events& events);
   // Where it stands how many threads of the program there are. Before start().
   void count_threads_in(const std::atomic<uint64_t>& threads) { nr_threads_ = &threads; }
+  // What the program has mapped of its files; it outlives this. Before start().
+  void set_file_pages(FilePages& files) { file_pages_ = &files; }
+  // It has mapped one, and most likely reads it now.
+  void file_mapped();
   void wake_all_kswapds();
   // Makes the reclaimer of a node, before its zone. Null: no memory.
   [[nodiscard]] NodeReclaim* add_node(NodeId node, Pages capacity, Pages managed, StagingPlace staging);
@@ -332,6 +338,16 @@ class Reclaimer {
   void share_out() WEIR_REQUIRES(budget_mutex_);
   void update_policy();
   void reduce_pool(Kswapd& kswapd);
+  bool has_files() const;
+  void publish_files(weir_stats_page& page) const;
+  uint64_t left_of_rss() WEIR_REQUIRES(budget_mutex_);
+  void look_at_files(const Kswapd& kswapd, bool in_need);
+  void note_cost(const FilePages::Found& found, uint64_t heap);
+  bool drop_files(const Kswapd& kswapd);
+  void hold_files(Kswapd& kswapd);
+  ScanShares shares_of_round(const Kswapd& kswapd, unsigned priority);
+  Pages shrink_files(const Kswapd& kswapd, Pages count, unsigned priority, bool& none_of_heap);
+  uint64_t pause_ms(Kswapd& kswapd);
   void note_stall(uint64_t us);
 
   // -- constant after init
@@ -343,6 +359,7 @@ class Reclaimer {
   void (*in_vain_)() = nullptr;
   Shrinkers* shrinkers_ = nullptr;
   Events* events_ = nullptr;
+  FilePages* file_pages_ = nullptr;
   const std::atomic<uint64_t>* nr_threads_ = nullptr;
   Pages first_limit_{};           // that the program was started with
   Pages shares_[kMaxNodes] = {};  // and the nodes' parts of it
@@ -404,6 +421,18 @@ class Reclaimer {
   std::atomic<bool> lifted_{false};
   // Whoever gives zones their part of the limit.
   Mutex budget_mutex_{LockRank::kLru};
+  // What the process held beside the heap at the last look: files, stacks, libraries; and of these, the files that can
+  // be dropped, and what they may have. Changed by who holds budget_mutex_.
+  Live<Pages> others_, files_now_, files_allowed_;
+  // Files that cannot: the program itself, libraries. By the first kswapd.
+  Live<Pages> other_files_;
+  LruCost lru_cost_ WEIR_GUARDED_BY(budget_mutex_);
+  uint64_t heap_activated_ WEIR_GUARDED_BY(budget_mutex_) = 0;  // that it knows of
+  // By the first kswapd: whether files' pages that were dropped lately had to be read again, and what that is told by.
+  Live<bool> files_cost_;
+  uint64_t major_before_ = 0, by_weir_before_ = 0;
+  // In weir's table; -1: not opened yet.
+  int pagemap_ = -1, silent_uffd_ = -1;
   weir_stats_page* published_ = nullptr;
   int page_fd_ = -1;  // in the program's table, until weir's threads have it
   ThreadCpus cpus_;

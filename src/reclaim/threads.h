@@ -52,6 +52,8 @@ struct Kswapd {
   std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
   uint64_t stolen_before = 0;
   Pages part_before{};                                 // of the pool
+  Pages others_before{};                               // what others in the process held when it slept last
+  uint64_t pause_ms = 1;                               // and for how long it did
   uint64_t owed_since_ns = 0;                          // 0: not
   std::atomic<uint32_t> owed_pause{0};                 // never changes
   std::atomic<bool> local{false};                      // somebody has the node reclaimed before others are taken from

@@ -4,7 +4,7 @@
 # and the helpers of src/base.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-rooms=(base os config topology page swap reclaim compact oom mm malloc heap file control)
+rooms=(base os config topology page swap file reclaim compact oom mm malloc heap control)
 violations=0
 
 complain() {

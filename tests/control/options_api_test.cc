@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 16u);
+  EXPECT_EQ(changeable, 17u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

@@ -118,8 +118,8 @@ TEST_F(SysctlTest, WhatIsFixedIsRefused) {
 }
 
 TEST_F(SysctlTest, UnknownNamesAndThoseOfThings) {
-  for (const char* name : {"vm.swappiness", "vm.compaction_proactiveness", "vm.extfrag_threshold", "vm.dirty_ratio",
-                           "dirty_background_bytes"}) {
+  for (const char* name :
+       {"vm.compaction_proactiveness", "vm.extfrag_threshold", "vm.dirty_ratio", "dirty_background_bytes"}) {
     const Outcome outcome = set(name, "1");
     EXPECT_EQ(outcome.error, EOPNOTSUPP) << name;
     EXPECT_EQ(outcome.report.rfind("not there yet: ", 0), 0u) << outcome.report;

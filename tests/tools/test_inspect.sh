@@ -55,7 +55,7 @@ Number of blocks type     Unmovable      Movable  Reclaimable
 Node 0, zone   Normal ( *[0-9]+ ){3}
 END
 cat >"$room/meminfo" <<'END'
-[A-Z][A-Za-z]+: +[0-9]+ kB
+[A-Z][A-Za-z]+(\(file\))?: +[0-9]+ kB
 MemTotal: +24576 kB
 Swap(Cached|Total|Free): +[0-9]+ kB
 END

@@ -34,7 +34,7 @@ start texts env LD_PRELOAD="$library" WEIR_CONF="pool=some.pool,swap=/no/such/pl
 prints $'pool = some.pool\nswap = /no/such/place\nswap_fault = none' "$weir" get "$pid" pool swap swap_fault
 invoke "$weir" get --changeable "$limited"
 holds "what can be changed" [ "$(awk '{print $1}' "$room/output" | sort | tr '\n' ' ')" = \
-  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
+  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit swappiness watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
 refuses 64 "weir: get: unknown key 'limti' (did you mean 'limit'?)" "$weir" get "$limited" limti
 refuses 66 "weir: process $$: it is not on weir (or was started with stats_page=0)" "$weir" get $$
 refuses_with 64 "pid" "$weir" get
@@ -61,6 +61,7 @@ prints $'standby_percent = 25 (was 10)\nvm.page-cluster = 0 (was 3)\nzswap_max =
   "$weir" set "$limited" standby_percent=25 vm.page-cluster=0 zswap_max=8M decay_ms=1s
 
 prints "zswap_compressor = zstd (was lz4)" "$weir" set "$limited" zswap_compressor=zstd
+prints "vm.swappiness = 10 (was 60)" "$weir" set "$limited" vm.swappiness=10
 
 # -- refusals
 refuses 64 "weir: process $limited: page_cluster=7: expected a whole number 0..6 (2^n pages)" "$weir" set "$limited" page_cluster=7
@@ -69,7 +70,7 @@ refuses 64 "weir: process $limited: limit=1K: expected a size 1M..16T (bytes, or
 refuses_with 64 "limit=0: a limit cannot be taken away while the program runs" "$weir" set "$limited" limit=0
 refuses 64 "weir: process $limited: tcache=0: cannot be changed while the program runs; set it when the program starts, in WEIR_CONF or by weir run" \
   "$weir" set "$limited" tcache=0
-refuses_with 64 "vm.swappiness=1: not there yet: " "$weir" set "$limited" vm.swappiness=1
+refuses 64 "weir: process $limited: vm.swappiness=201: expected a whole number 0..200" "$weir" set "$limited" vm.swappiness=201
 refuses_with 64 "vm.dirty_ratio=1: not there yet: " "$weir" set "$limited" vm.dirty_ratio=1
 refuses_with 64 "unknown key 'nonsense'" "$weir" set "$limited" nonsense=1
 refuses 64 "weir: set: limit: expected KEY=VALUE" "$weir" set "$limited" limit

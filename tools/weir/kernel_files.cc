@@ -162,17 +162,21 @@ std::vector<Row> meminfo_rows(const Snapshot& s) {
   const uint64_t standby = s.sum(&weir_stats_node::standby), pool = s.sum(&weir_stats_node::zswap_pool);
   const uint64_t used = s.used(), others = standby + pool;
   const weir_stats_page& p = s.page();
-  return {{"MemTotal", s.sum(&weir_stats_node::managed)},
+  // Files have no part in what nodes manage, but in the limit.
+  return {{"MemTotal", s.sum(&weir_stats_node::managed) + p.files},
           {"MemFree", s.free()},
-          {"MemAvailable", s.free()},
+          {"MemAvailable", s.free() + p.files},
           {"Buffers", 0},
-          {"Cached", 0},
+          {"Cached", p.files},
           {"SwapCached", standby},
+          {"Active(file)", p.files_active},
+          {"Inactive(file)", p.files - p.files_active},
           {"SwapTotal", p.swap_total},
           {"SwapFree", p.swap_total > p.swap_used ? p.swap_total - p.swap_used : 0},
           {"Zswap", pool},
           {"Zswapped", p.zswap_stored},
           {"AnonPages", used > others ? used - others : 0},
+          {"Mapped", p.files},
           {"Slab", slab},
           {"SReclaimable", 0},
           {"SUnreclaim", slab}};
@@ -304,7 +308,9 @@ constexpr KernelFile kFiles[] = {
     {"pagetypeinfo", "Free blocks of each order and migratetype, and pageblocks of each type",
      "Slabs take unmovable pages, larger objects movable ones.", pagetypeinfo, pagetypeinfo_json},
     {"meminfo", "Budget, memory in use, Standby, compressed memory, swap",
-     "MemTotal is the limit; SwapCached is Standby: unmapped pages that are still in memory.", meminfo, meminfo_json},
+     "MemTotal is the limit, without what the process holds elsewhere; SwapCached is Standby: unmapped pages that are\n"
+     "still in memory; Cached are mapped files, where the limit is one of the whole process.",
+     meminfo, meminfo_json},
     {"slabinfo", "Objects and slabs of each size class",
      "Objects in the caches of threads count as active. Classes are those of all nodes together; --json has each.",
      slabinfo, slabinfo_json},

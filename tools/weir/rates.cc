@@ -144,7 +144,7 @@ VmstatLine vmstat_line(const Sample* before, const Sample& after) {
           .swpd = kb(s.sum(&weir_stats_node::swapped)),
           .free = kb(s.free()),
           .buff = 0,
-          .cache = kb(s.sum(&weir_stats_node::standby)),
+          .cache = kb(s.sum(&weir_stats_node::standby) + s.page().files),
           .si = whole(change.rate("pswpin") * kKbPerPage),
           .so = whole(change.rate("pswpout") * kKbPerPage),
           .bi = whole(change.rate(&ProcessUsage::read_bytes) / 1024),
