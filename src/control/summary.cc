@@ -93,6 +93,8 @@ void add_reclaim(Report& report, const ReclaimStats& s) {
   report.number("Reclaimed directly (pages)", s.pgsteal_direct);
   report.ratio("Efficiency of direct reclaim (%)", s.pgsteal_direct, s.pgscan_direct, kPercent);
   report.ratio("Reclaimed by kswapd (% of all)", s.pgsteal_kswapd, s.pgsteal_kswapd + s.pgsteal_direct, kPercent);
+  report.mib("Mapped files dropped (MiB)", Pages(s.pgunmap_file));
+  report.mib("Mapped files that came back (MiB)", Pages(s.workingset_refault_file));
   report.number("Stalls", s.allocstall);
   report.fixed("Stalls, total (s)", s.stall_us / 1000);
   report.fixed("Stalls, longest (ms)", s.stall_longest_us);

@@ -55,6 +55,7 @@ ReclaimStats some_stats() {
   s.allocstall = 12, s.stall_us = 2500999, s.stall_longest_us = 1234;
   s.pgfault = 9000, s.pgfault_zero = 5000, s.pgfault_standby = 1800, s.pgmajfault = 2200;
   s.workingset_refault_anon = 2100, s.workingset_activate_anon = 900;
+  s.pgunmap_file = 5120, s.workingset_refault_file = 1280;
   return s;
 }
 
@@ -93,6 +94,8 @@ TEST(Summary, EveryNumber) {
       {"Reclaimed directly (pages)", "100"},
       {"Efficiency of direct reclaim (%)", "20.000"},
       {"Reclaimed by kswapd (% of all)", "96.774"},
+      {"Mapped files dropped (MiB)", "20.000"},
+      {"Mapped files that came back (MiB)", "5.000"},
       {"Stalls", "12"},
       {"Stalls, total (s)", "2.500"},
       {"Stalls, longest (ms)", "1.234"},

@@ -1,8 +1,8 @@
 /* means.c: where the means for a limit are missing the program runs all the same, and is told so once, by one line: no
  * userfaultfd for an ordinary user; no thread to be had (RLIMIT_NPROC); a limit with no room for the swap file; no
  * /proc, which matters where pages can only be lifted, or descriptors only be opened again. Without io_uring nothing is
- * missing, but reads from a swap file take a thread each. */
-// limit: cases=no_userfaultfd,no_threads,no_directory,no_proc,no_proc_lift,no_ring timeout=60 weir
+ * missing, but reads from a swap file take a thread each. Mapped files leave memory in any case. */
+// limit: cases=no_userfaultfd,no_userfaultfd_files,no_threads,no_directory,no_proc,no_proc_lift,no_ring timeout=60 weir
 #include <dirent.h>
 #include <grp.h>
 #include <linux/filter.h>
@@ -66,12 +66,14 @@ static void start_inside(void* name) {
   if (strncmp(name, "no_proc", 7) == 0) start_without_proc(strcmp(name, "no_proc_lift") == 0);
   char conf[256];
   const char* swap = strcmp(name, "no_directory") == 0 ? "/nonexistent/directory" : getenv("LIMIT_SWAP");
-  snprintf(conf, sizeof conf, "limit=24M,swap=%s", swap);
+  int files = strcmp(name, "no_userfaultfd_files") == 0;
+  snprintf(conf, sizeof conf, "%s,swap=%s", files ? "rss_limit=48M" : "limit=24M", swap);
   if (strcmp(name, "no_threads") == 0) {
     struct rlimit limit = {1, 1};
     CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);
   }
-  if (strcmp(name, "no_userfaultfd") == 0 || strcmp(name, "no_threads") == 0) become_nobody_else();
+  if (strncmp(name, "no_userfaultfd", 14) == 0 || strcmp(name, "no_threads") == 0) become_nobody_else();
+  if (files) exec_self("inside_with_files", conf);
   if (strcmp(name, "no_ring") == 0) {
     forbid_rings();
     exec_self("inside_without_rings", conf);
@@ -102,6 +104,27 @@ static void inside(void) {
   }
   check_data(&data);
   free_data(&data);
+  fprintf(stderr, "lived\n");
+}
+
+/* A file of more than twice the limit, read again and again. */
+static void with_files(void) {
+  const size_t size = 100 * MIB;
+  char path[] = "/var/tmp/weir-test-XXXXXX";
+  int fd = mkostemp(path, O_CLOEXEC);
+  CHECK(fd >= 0 && unlink(path) == 0 && ftruncate(fd, (off_t)size) == 0);
+  char* file = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  CHECK(file != MAP_FAILED);
+  make_data(&data, 12 * MIB);
+  for (int round = 1; round <= 3; ++round) {
+    for (size_t at = 0; at < size; at += PAGE) {
+      CHECK(file[at] == (char)(round - 1));
+      file[at] = (char)round;
+    }
+    size_t resident;
+    while ((resident = resident_bytes(0)) > memory_limit() + 14 * MIB) usleep(1000);
+    check_data(&data);
+  }
   fprintf(stderr, "lived\n");
 }
 
@@ -138,6 +161,10 @@ int main(int argc, char** argv) {
     swapping();
     return 0;
   }
+  if (strcmp(argv[1], "inside_with_files") == 0) {
+    with_files();
+    return 0;
+  }
   if (strcmp(argv[1], "inside_without_rings") == 0) {
     swapping();
     /* This one, kswapd, and eight that resolve faults. */
@@ -149,7 +176,7 @@ int main(int argc, char** argv) {
     printf("skipped: only root can become somebody without rights\n");
     return kSkip;
   }
-  if (strcmp(argv[1], "no_userfaultfd") == 0 && user_may_have_userfaultfd()) {
+  if (strncmp(argv[1], "no_userfaultfd", 14) == 0 && user_may_have_userfaultfd()) {
     printf("skipped: every user may have a userfaultfd here\n");
     return kSkip;
   }
