@@ -358,7 +358,8 @@ os::VmRange FilePages::range_of(const FileChunk& chunk) const {
   char* const end = begin + kChunkBytes;
   for (unsigned i = find_from(begin); i < count_ && mappings_[i].begin < end; ++i) {
     const Mapping& mapping = mappings_[i];
-    if (mapping.chunks + (chunk.number - mapping.first) != &chunk) continue;
+    const uintptr_t index = chunk.number - mapping.first;
+    if (index >= mapping.nr_chunks || mapping.chunks + index != &chunk) continue;
     char* const from = std::max(begin, mapping.begin);
     return {from, static_cast<size_t>(std::min(end, mapping.end) - from)};
   }

@@ -26,7 +26,7 @@ bool is_error(long result) {
 }
 
 void forget(void* address, size_t bytes) {
-  if (file_pages.is_empty()) return;
+  if (file_pages.is_empty() || !is_page_range(address, bytes)) return;
   const os::SignalsHeldBack uninterrupted;
   file_pages.forget(static_cast<char*>(address), bytes);
 }
@@ -77,11 +77,11 @@ long process_mremap(void* address, size_t bytes, size_t new_bytes, int flags, vo
   FilePages::Kind kind;
   auto* const old = static_cast<char*>(address);
   bool known = false;
-  if (!file_pages.is_empty()) {
+  if (!file_pages.is_empty() && (bytes == 0 || is_page_range(address, bytes))) {
     const os::SignalsHeldBack uninterrupted;
     known = file_pages.find(old, begin, whole, kind) && old + bytes <= begin + whole;
   }
-  if (bytes != 0) forget(address, bytes);
+  forget(address, bytes);
   if ((flags & MREMAP_FIXED) != 0) forget(new_address, new_bytes);
   const long result = os::vm_mremap(address, bytes, new_bytes, flags, new_address);
   if (is_error(result)) {
@@ -95,7 +95,7 @@ long process_mremap(void* address, size_t bytes, size_t new_bytes, int flags, vo
 }
 
 void process_about_to_protect(void* address, size_t bytes, int protection) {
-  if ((protection & PROT_WRITE) == 0 || file_pages.is_empty()) return;
+  if ((protection & PROT_WRITE) == 0 || file_pages.is_empty() || !is_page_range(address, bytes)) return;
   const os::SignalsHeldBack uninterrupted;
   file_pages.make_writable(static_cast<char*>(address), bytes);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "file/file_pages.h"
 
@@ -17,5 +18,13 @@ void process_about_to_protect(void* address, size_t bytes, int protection);
 void process_about_to_advise(void* address, size_t bytes, int advice);
 
 FilePages& process_file_pages();
+
+// Whether these are whole pages, the last one maybe in part; of anything else the kernel refuses all calls, and nothing
+// changes there.
+inline bool is_page_range(const void* address, size_t bytes) {
+  // As numbers, because they may lie behind the last address.
+  const auto first = reinterpret_cast<uintptr_t>(address), last = first + align_up(bytes, kPageSize);
+  return first % kPageSize == 0 && last > first;
+}
 
 }  // namespace weir

@@ -344,10 +344,9 @@ namespace {
 Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
   Reclaimer* const reclaimer = process_started() ? allocator.reclaimer() : nullptr;
   if (reclaimer == nullptr || reclaimer->mode() != Reclaimer::Mode::kSwap) return nullptr;
-  // As numbers, because they may lie behind the last address.
-  const auto first = reinterpret_cast<uintptr_t>(address), last = first + align_up(bytes, kPageSize);
-  end = reinterpret_cast<char*>(last);
-  return first % kPageSize == 0 && last > first ? reclaimer : nullptr;
+  if (!is_page_range(address, bytes)) return nullptr;
+  end = static_cast<char*>(address) + align_up(bytes, kPageSize);
+  return reclaimer;
 }
 
 }  // namespace

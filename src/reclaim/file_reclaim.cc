@@ -40,11 +40,12 @@ void Reclaimer::file_mapped() {
 
 // What there is to share between the nodes' heaps, of a limit of the whole process.
 uint64_t Reclaimer::left_of_rss() {
-  uint64_t heap = 0, high = 0;
+  // What threads wait for is the heap's as well, though it has not taken it yet.
+  uint64_t heap = 0, reserve = 0;
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     if (nodes_[i] == nullptr) continue;
     heap += nodes_[i]->zone().total().v;
-    high += nodes_[i]->zone().watermarks().high.v;
+    reserve += kswapds_[i] != nullptr ? goal(*kswapds_[i]).v : nodes_[i]->zone().watermarks().high.v;
   }
   const os::Resident now = os::resident();
   const uint64_t others = now.all.v > heap ? now.all.v - heap : 0, limit = budget().v;
@@ -54,7 +55,7 @@ uint64_t Reclaimer::left_of_rss() {
   const auto left_by = [limit](uint64_t taken) { return limit > taken ? limit - taken : 0; };
   // The heap keeps a sixteenth whatever the others hold: with nothing at all, the program could not go on.
   const uint64_t least = limit / 16, fixed = others - files;
-  const uint64_t room = left_by(fixed + heap + high), most = left_by(fixed + least);
+  const uint64_t room = left_by(fixed + heap + reserve), most = left_by(fixed + least);
   const uint64_t allowed = std::min(std::max(files_allowed_.load().v, std::min(files, room)), most);
   others_ = Pages(others);
   files_now_ = Pages(files);
@@ -67,7 +68,7 @@ void Reclaimer::look_at_files(const Kswapd& kswapd, bool in_need) {
   if (!has_files() || &kswapd != first_kswapd()) return;
   const uint64_t pause = file_pages_->look_took_ns() * (in_need ? kOften : kSeldom);
   if (os::now_ns() < file_pages_->look_began_ns() + pause) return;
-  if (pagemap_ == -1) {
+  if (pagemap_ == kNotOpened) {
     pagemap_ = os::open_pagemap(held_.proc);
     silent_uffd_ = os::uffd_open_silent();
   }
@@ -107,7 +108,8 @@ void Reclaimer::note_cost(const FilePages::Found& found, uint64_t heap) {
   heap_activated_ = activated;
 }
 
-ScanShares Reclaimer::shares_of_round(const Kswapd& kswapd, unsigned priority) {
+// `files`: pages of them that are at stake.
+ScanShares Reclaimer::shares_of_round(const Kswapd& kswapd, unsigned priority, uint64_t files) {
   const Zone& zone = kswapd.node->zone();
   ScanInput in;
   in.swappiness = static_cast<uint64_t>(options_->swappiness);
@@ -116,7 +118,7 @@ ScanShares Reclaimer::shares_of_round(const Kswapd& kswapd, unsigned priority) {
   in.priority = priority;
   in.heap = zone.used().v;
   // What was mapped since the last look is inactive.
-  const uint64_t active = file_pages_->active().v, files = files_now_.load().v;
+  const uint64_t active = file_pages_->active().v;
   in.active_file = std::min(active, files) / nr_nodes_;
   in.inactive_file = (files - std::min(active, files)) / nr_nodes_;
   in.free = zone.free_budget().v;
@@ -149,17 +151,21 @@ bool Reclaimer::drop_files(const Kswapd& kswapd) {
 Pages Reclaimer::shrink_files(const Kswapd& kswapd, Pages count, unsigned priority, bool& none_of_heap) {
   none_of_heap = false;
   if (!has_files()) return Pages(0);
-  const ScanShares shares = shares_of_round(kswapd, priority);
-  const uint64_t all = count.v * nr_nodes_, now = files_now_.load().v;
-  if (shares.file == 0 || now == 0) return Pages(0);
+  // What is mapped beyond the allowance has no part in it: it does not make the node short, and may come back as fast
+  // as it is dropped.
+  const uint64_t at_stake = std::min(files_now_.load().v, files_allowed_.load().v);
+  const ScanShares shares = shares_of_round(kswapd, priority, at_stake);
+  const uint64_t all = count.v * nr_nodes_;
+  if (shares.file == 0) return Pages(0);
   none_of_heap = shares.heap == 0;
   uint64_t part = 0;
   {
     LockGuard guard(budget_mutex_);
-    const uint64_t allowed = std::min(files_allowed_.load().v, now);
+    const uint64_t allowed = std::min(files_allowed_.load().v, at_stake);
     const auto wanted = static_cast<unsigned __int128>(all) * shares.file / (shares.file + shares.heap);
     part = std::min(static_cast<uint64_t>(wanted), allowed);
     files_allowed_ = Pages(allowed - part);
+    files_gave_ = files_gave_.load() + Pages(part);
   }
   static_cast<void>(drop_files(kswapd));
   return Pages(part / nr_nodes_);
@@ -176,7 +182,7 @@ void Reclaimer::hold_files(Kswapd& kswapd) {
   const uint64_t slack = limit_.load().v >> kSlackShift;
   const uint64_t now = files_now_.load().v, allowed = files_allowed_.load().v;
   if (now <= allowed + slack) return;
-  const ScanShares shares = shares_of_round(kswapd, Shrinkers::kFirstPriority);
+  const ScanShares shares = shares_of_round(kswapd, Shrinkers::kFirstPriority, now);
   if (shares.heap != 0) {
     const auto part = static_cast<unsigned __int128>(now - allowed) * shares.heap / (shares.file + shares.heap);
     LockGuard guard(budget_mutex_);
@@ -185,6 +191,8 @@ void Reclaimer::hold_files(Kswapd& kswapd) {
   for (unsigned round = 0; round < kMostRounds && files_now_.load().v > files_allowed_.load().v + slack; ++round) {
     if (!drop_files(kswapd)) break;
     come_by(kswapd);
+    // Who waits does so for the heap.
+    if (kswapd.waiting.load() != 0) break;
   }
 }
 

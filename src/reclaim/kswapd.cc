@@ -67,9 +67,10 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     const bool starved = zone.free_budget() < needed || is_out_of_reach(kswapd);
     // Whoever freed something counts: as long as there is anything to be had, waiting is worth it. While the process
     // forks, nothing can be freed, which says nothing about what could be. Packing the pool frees something only after
-    // many clusters, and comes to an end by itself.
-    const uint64_t stolen =
-        counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load() + counters_.zswap_moved.load();
+    // many clusters, and comes to an end by itself. Of files what counts is what they gave: what is mapped beyond their
+    // allowance may be dropped for ever, because it comes back.
+    const uint64_t stolen = counters_.pgsteal_kswapd.load() + counters_.pgsteal_direct.load() +
+                            counters_.zswap_moved.load() + files_gave_.load().v - counters_.pgunmap_file.load();
     if (!starved) {
       kswapd.slab_priority = Shrinkers::kFirstPriority;
       kswapd.slab_asked = false;

@@ -1,5 +1,7 @@
 // What the Reclaimer does as a member of a pool: joins it, gets its part of the limit, and has its say when memory runs
 // out in the pool.
+#include <algorithm>
+
 #include "os/env.h"
 #include "os/file.h"
 #include "os/proc.h"
@@ -96,7 +98,9 @@ Pages Reclaimer::pool_part() {
 }
 
 Pages Reclaimer::most_managed(const Zone& zone) const {
-  return pool_.is_member() ? share_of(zone.node(), pool_.limit()) : zone.managed();
+  if (pool_.is_member()) return share_of(zone.node(), pool_.limit());
+  const uint64_t files = has_files() ? std::min(files_now_.load().v, files_allowed_.load().v) : 0;
+  return zone.managed() + Pages(files / nr_nodes_);
 }
 
 // Whether other members of the pool have yet to give back what this process may have. They do so when they come by,

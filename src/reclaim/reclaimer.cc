@@ -264,7 +264,7 @@ void Reclaimer::keep_inherited() {
   keep(page_fd_);
   os::close_all_descriptors_but(kept, count);
   held_ = inherited_;
-  pagemap_ = silent_uffd_ = -1;
+  pagemap_ = silent_uffd_ = kNotOpened;
   for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(held_.files[i]);
 }
 

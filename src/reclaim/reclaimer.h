@@ -345,7 +345,7 @@ class Reclaimer {
   void note_cost(const FilePages::Found& found, uint64_t heap);
   bool drop_files(const Kswapd& kswapd);
   void hold_files(Kswapd& kswapd);
-  ScanShares shares_of_round(const Kswapd& kswapd, unsigned priority);
+  ScanShares shares_of_round(const Kswapd& kswapd, unsigned priority, uint64_t files);
   Pages shrink_files(const Kswapd& kswapd, Pages count, unsigned priority, bool& none_of_heap);
   uint64_t pause_ms(Kswapd& kswapd);
   void note_stall(uint64_t us);
@@ -424,6 +424,8 @@ class Reclaimer {
   // What the process held beside the heap at the last look: files, stacks, libraries; and of these, the files that can
   // be dropped, and what they may have. Changed by who holds budget_mutex_.
   Live<Pages> others_, files_now_, files_allowed_;
+  // What they were allowed less when the heap was short, in all.
+  Live<Pages> files_gave_;
   // Files that cannot: the program itself, libraries. By the first kswapd.
   Live<Pages> other_files_;
   LruCost lru_cost_ WEIR_GUARDED_BY(budget_mutex_);
@@ -431,8 +433,9 @@ class Reclaimer {
   // By the first kswapd: whether files' pages that were dropped lately had to be read again, and what that is told by.
   Live<bool> files_cost_;
   uint64_t major_before_ = 0, by_weir_before_ = 0;
-  // In weir's table; -1: not opened yet.
-  int pagemap_ = -1, silent_uffd_ = -1;
+  // In weir's table; or -errno.
+  static constexpr int kNotOpened = INT32_MIN;
+  int pagemap_ = kNotOpened, silent_uffd_ = kNotOpened;
   weir_stats_page* published_ = nullptr;
   int page_fd_ = -1;  // in the program's table, until weir's threads have it
   ThreadCpus cpus_;

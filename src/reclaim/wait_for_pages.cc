@@ -47,7 +47,8 @@ void Reclaimer::note_stall(uint64_t us) {
 
 // Whether kswapd may come to free something for who waits.
 bool Reclaimer::can_wait() const {
-  return mode() == Mode::kSwap || (has_kswapd() && shrinkers_ != nullptr && shrinkers_->has_any());
+  const bool gives_back = has_files() || (shrinkers_ != nullptr && shrinkers_->has_any());
+  return mode() == Mode::kSwap || (has_kswapd() && gives_back);
 }
 
 void Reclaimer::count_waiters(Kswapd& kswapd) {

@@ -10,6 +10,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -164,6 +165,16 @@ __attribute__((unused)) static size_t resident_bytes(pid_t process) {
   text[length] = '\0';
   if (sscanf(text, "%lu %lu", &total, &resident) != 2) return 0;
   return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Threads of this process, weir's among them. */
+__attribute__((unused)) static unsigned nr_threads(void) {
+  unsigned count = 0;
+  DIR* list = opendir("/proc/self/task");
+  CHECK(list != NULL);
+  for (struct dirent* entry; (entry = readdir(list)) != NULL;) count += entry->d_name[0] != '.';
+  closedir(list);
+  return count;
 }
 
 /* Fills and verifies an object with a pattern that depends on the tag and on the place. */

@@ -1,7 +1,6 @@
 /* shrinkers.c: without a limit a shrinker is called by weir_trim and by nobody else, on the thread that calls it;
  * events can be asked for, and none happens; no thread is started for any of it. */
 // contract: weir
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 
@@ -58,15 +57,6 @@ static void fill_objects(void) {
 static void no_event(uint32_t events, void* arg) {
   (void)events, (void)arg;
   CHECK(0);
-}
-
-static unsigned nr_threads(void) {
-  unsigned count = 0;
-  DIR* list = opendir("/proc/self/task");
-  CHECK(list != NULL);
-  for (struct dirent* entry; (entry = readdir(list)) != NULL;) count += entry->d_name[0] != '.';
-  closedir(list);
-  return count;
 }
 
 static void check_mistakes(void) {

@@ -17,6 +17,8 @@
 #include <iterator>
 #include <string>
 
+#include "support/disk_file.h"
+
 namespace weir::os {
 namespace {
 
@@ -104,6 +106,47 @@ TEST(AllowedCpus, AgreeWithSchedGetaffinity) {
   cpu_set_t wanted;
   ASSERT_EQ(sched_getaffinity(0, sizeof(wanted), &wanted), 0);
   for (size_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) EXPECT_EQ(cpus.has(cpu), CPU_ISSET(cpu, &wanted) != 0) << cpu;
+}
+
+TEST(ResidentTest, TellsPagesOfFilesFromOthers) {
+  constexpr uint64_t kPages = 2048, kNearly = kPages * 7 / 8;
+  const Resident before = resident();
+  EXPECT_GT(before.all.v, before.of_files.v);
+  EXPECT_GT(before.of_files.v, 0u) << "the program itself";
+  const DiskFile file(kPages);
+  char* mapped = file.map(PROT_READ, MAP_SHARED);
+  ASSERT_NE(mapped, nullptr);
+  for (size_t page = 0; page < kPages; ++page)
+    ASSERT_EQ(first_word(mapped + page * kPageSize), DiskFile::word_of(page));
+  const Resident with_file = resident();
+  EXPECT_GE(with_file.of_files.v, before.of_files.v + kNearly);
+  EXPECT_GE(with_file.all.v, before.all.v + kNearly);
+  munmap(mapped, file.bytes());
+  auto* own =
+      static_cast<char*>(mmap(nullptr, kPages * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(own, MAP_FAILED);
+  memset(own, 1, kPages * kPageSize);
+  const Resident with_own = resident();
+  EXPECT_GE(with_own.all.v, before.all.v + kNearly);
+  EXPECT_LT(with_own.of_files.v, before.of_files.v + kPages / 8);
+  munmap(own, kPages * kPageSize);
+}
+
+TEST(MajorFaults, AreThoseThatReadADisk) {
+  const DiskFile file(16);
+  char* mapped = file.map(PROT_READ, MAP_SHARED);
+  ASSERT_NE(mapped, nullptr);
+  unsigned char there[16];
+  if (fsync(file.fd()) != 0 || posix_fadvise(file.fd(), 0, 0, POSIX_FADV_DONTNEED) != 0 ||
+      mincore(mapped, file.bytes(), there) != 0 || (there[0] & 1) != 0)
+    GTEST_SKIP() << "the file stays in memory";
+  const uint64_t before = major_faults();
+  ASSERT_EQ(first_word(mapped), DiskFile::word_of(0));
+  EXPECT_GT(major_faults(), before);
+  const uint64_t after = major_faults();
+  ASSERT_EQ(first_word(mapped), DiskFile::word_of(0));
+  EXPECT_EQ(major_faults(), after);
+  munmap(mapped, file.bytes());
 }
 
 TEST(TotalMemory, AgreesWithSysconf) {
