@@ -35,4 +35,15 @@ class PublishSection {
   bool entered_;
 };
 
+// For what must be shown whoever else is writing: waits for that, but not for ever, as readers may have written to it.
+template <class Wait, class Write>
+void publish_when_free(uint64_t& sequence, Wait wait, Write write) {
+  constexpr unsigned kTries = 1000;
+  for (unsigned i = 0; i < kTries; ++i) {
+    if (const PublishSection section(sequence); section) return write();
+    wait();
+  }
+  write();
+}
+
 }  // namespace weir

@@ -32,6 +32,10 @@ int report_pending(const PendingInfo& pending, Line& report) {
 // A limit can be changed, but not be taken away.
 int report_expected(const OptionInfo& option, Line& report) {
   report.text("expected ");
+  if (option.id == OptionId::swap) {
+    report.text("the absolute path of a directory, file or block device, or none");
+    return EINVAL;
+  }
   if (!is_limit(option.id)) {
     format_accepted(report, option);
     return EINVAL;
@@ -113,11 +117,34 @@ int Sysctl::check_value(const OptionInfo& option, int64_t wanted, Line& report) 
   return EINVAL;
 }
 
+// Where pages are written to, and how many may be: another file is opened for both. A process that asks for that has
+// another folder than this one.
+int Sysctl::set_swap(const OptionInfo& option, std::string_view value, Line& report) {
+  const Text path_before = options_.swap;
+  const auto size_before = options_.swap_size;
+  const bool is_path = option.id == OptionId::swap;
+  const bool is_set = set_option(options_, option.name, value) == SetResult::kSet;
+  const bool is_usable = !is_path || options_.swap.empty() || options_.swap.view().front() == '/';
+  const char* problem = nullptr;
+  if (is_set && is_usable) {
+    const bool has_file = is_path || !options_.swap.empty();
+    problem = has_file ? allocator_.reclaimer()->change_swap_file() : nullptr;
+    // What the compressed pool may take is another part of the limit where there is a file.
+    if (problem == nullptr) return apply_(allocator_, Reclaimer::Budget::kStays) ? 0 : EINVAL;
+  }
+  options_.swap = path_before;
+  options_.swap_size = size_before;
+  if (problem == nullptr) return report_expected(option, report);
+  report.text(problem);
+  return EINVAL;
+}
+
 int Sysctl::set(std::string_view name, std::string_view value, Line& report) {
   const SysctlInfo* sysctl = nullptr;
   if (const int error = find_changeable(name, sysctl, report)) return error;
   if (const int error = check_needs(*sysctl, report)) return error;
   const OptionInfo& option = option_info(sysctl->id);
+  if (option.id == OptionId::swap || option.id == OptionId::swap_size) return set_swap(option, value, report);
   int64_t wanted = 0;
   if (!parse_option(option, value, wanted)) return report_expected(option, report);
   if (const int error = check_value(option, wanted, report)) return error;

@@ -28,6 +28,7 @@ class Sysctl {
   int find_changeable(std::string_view name, const SysctlInfo*& found, Line& report) const;
   int check_needs(const SysctlInfo& sysctl, Line& report) const;
   int check_value(const OptionInfo& option, int64_t wanted, Line& report) const;
+  int set_swap(const OptionInfo& option, std::string_view value, Line& report);
 
   Options& options_;
   Allocator& allocator_;

@@ -7,6 +7,7 @@
 #include "malloc/node_depots.h"
 #include "os/memfd.h"
 #include "os/proc.h"
+#include "os/service_thread.h"
 #include "os/thread.h"
 #include "os/vm.h"
 
@@ -157,25 +158,26 @@ void StatsPage::write_head() {
   __atomic_store_n(&p.magic, WEIR_STATS_MAGIC, __ATOMIC_RELEASE);
 }
 
-// Adds those that are not there yet. What is shown never changes, but a process may join a pool. Its name's first byte
-// comes last: until then a reader sees the end of the list.
+// All of them anew, where one is another than what is shown.
 void StatsPage::show_texts() {
-  char* const list = reinterpret_cast<char*>(page_) + text_offset(nr_nodes_);
+  char list[WEIR_STATS_TEXTS] = {};
+  char* at = list;
+  const auto add = [&at](std::string_view text) {
+    memcpy(at, text.data(), text.size());
+    at += text.size() + 1;
+  };
   for (const OptionInfo& option : kOptionTable) {
     const Text* text = option_text(*options_, option.id);
     if (text == nullptr || text->empty()) continue;
-    char* at = list;
-    bool is_shown = false;
-    while (*at != '\0' && !is_shown) {
-      is_shown = option.name == at;
-      at += strlen(at) + 1;
-      at += strlen(at) + 1;
-    }
-    if (is_shown) continue;
-    memcpy(at + 1, option.name.data() + 1, option.name.size() - 1);
-    memcpy(at + option.name.size() + 1, text->view().data(), text->view().size());
-    __atomic_store_n(at, option.name[0], __ATOMIC_RELEASE);
+    add(option.name);
+    add(text->view());
   }
+  // The first touch of that memory is put off until there is something to show.
+  if (at == list && !shows_texts_) return;
+  shows_texts_ = true;
+  char* const shown = reinterpret_cast<char*>(page_) + text_offset(nr_nodes_);
+  if (memcmp(shown, list, sizeof(list)) == 0) return;
+  publish_when_free(page_->sequence, os::yield, [&] { memcpy(shown, list, sizeof(list)); });
 }
 
 void StatsPage::publish_options() {

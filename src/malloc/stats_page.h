@@ -47,6 +47,7 @@ class StatsPage {
   void show_texts();
 
   weir_stats_page* page_ = nullptr;
+  bool shows_texts_ = false;
   weir_control_box* box_ = nullptr;
   const Options* options_ = nullptr;
   size_t bytes_ = 0;

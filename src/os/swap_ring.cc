@@ -19,8 +19,8 @@ unsigned* at(void* base, uint32_t offset) {
 }
 
 void* map_shared(int fd, size_t bytes, uint64_t offset) {
-  const long result = syscall6(SYS_mmap, 0, static_cast<long>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-                               fd, static_cast<long>(offset));
+  const long result =
+      vm_mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, static_cast<long>(offset));
   return result < 0 && result >= -4095 ? nullptr : reinterpret_cast<void*>(result);
 }
 

@@ -103,7 +103,9 @@ void vm_unmap(void* address, size_t bytes) {
 }
 
 long vm_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
-  return syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, fd, offset);
+  const long result = syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, fd, offset);
+  end_map();
+  return result;
 }
 
 long vm_munmap(void* address, size_t bytes) {

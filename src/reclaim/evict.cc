@@ -352,7 +352,7 @@ Pages NodeReclaim::write_out(ClusterId c, ScanControl& sc, Workbench& bench, uin
 }
 
 // Moves what the pool holds of one cluster to the file; returns the pages that could not be.
-uint64_t NodeReclaim::write_back_cluster(ClusterId c, SwapFile& file, Workbench& bench) {
+uint64_t NodeReclaim::write_back_cluster(ClusterId c, Workbench& bench) {
   Cluster& cluster = map_[c];
   uint64_t mine = claim(c, cluster.swapped.load() & cluster.allocated.load());
   uint64_t pages = 0;
@@ -366,30 +366,17 @@ uint64_t NodeReclaim::write_back_cluster(ClusterId c, SwapFile& file, Workbench&
     pages |= uint64_t{1} << i;
     ++count_in;
   }
-  uint64_t left = pages;
-  for (unsigned done = 0; done < count_in;) {
-    Slots slots = file.alloc(count_in - done);
-    if (slots.count == 0) break;
-    if (file.write(slots, bench.pages + done * kPageSize) != IoResult::kOk) count(counters_->swap_write_error);
-    if (slots.count == 0) break;
-    for (unsigned n = 0; n < slots.count; ++n, left &= left - 1) {
-      SwapEntry& entry = map_.entry(c * kClusterPages + static_cast<unsigned>(std::countr_zero(left)));
-      const SwapEntry old = entry;
-      entry = files_->entry(slots.first + n);
-      drop(&old, 1);
-    }
-    done += slots.count;
-    count(counters_->zswpwb, slots.count);
-    count(counters_->pswpout, slots.count);
-  }
+  SwapEntry entries[kClusterPages];
+  const uint64_t written = write_to_file(bench.pages, pages, entries);
+  replace_entries(c, written, entries);
+  count(counters_->zswpwb, pages_in(written));
   release(c, mine);
-  return left;
+  return pages & ~written;
 }
 
 // Makes room in the pool: what was compressed longest ago goes to the file. Returns the memory that became free.
 Pages NodeReclaim::write_back_pool(Workbench& bench) {
-  SwapFile* file = files_->writer();
-  if (file == nullptr || !policy_.zswap) return Pages(0);
+  if (files_->writer() == nullptr || !policy_.zswap) return Pages(0);
   const uint64_t before = pool_.pool_pages().v;
   ClusterId c;
   {
@@ -399,7 +386,7 @@ Pages NodeReclaim::write_back_pool(Workbench& bench) {
     zswap_.remove(map_, c);
     map_[c].on_zswap = false;
   }
-  if (write_back_cluster(c, *file, bench) != 0) {
+  if (write_back_cluster(c, bench) != 0) {
     LockGuard guard(lists_mutex_);
     if (!map_[c].on_zswap) zswap_.push(map_, c);
     map_[c].on_zswap = true;

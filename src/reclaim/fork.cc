@@ -4,6 +4,9 @@
 // Thread safety: one fork at a time (forking_); by the thread that forks, but for what kswapd does on request.
 // Invariants: between before_fork and after_fork_in_parent nothing is evicted; in the child, no page of the arena is
 // touched before its new handlers are at work.
+#include <algorithm>
+#include <iterator>
+
 #include "base/port.h"
 #include "os/env.h"
 #include "os/file.h"
@@ -60,8 +63,8 @@ bool Reclaimer::hand_over() {
     return held < 0 || inherited >= 0;
   };
   const auto copy = [&](int held, int& inherited) { ok = copied(held, inherited) && ok; };
-  for (unsigned i = 0; i < files_.count; ++i) {
-    copy(files_.files[i].fd(), inherited_.files[i]);
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i) {
+    if (files_.is_open(i)) copy(files_[i].fd(), inherited_.files[i]);
     copy(held_.lifelines[i], inherited_.lifelines[i]);
   }
   copy(held_.directory, inherited_.directory);
@@ -70,13 +73,17 @@ bool Reclaimer::hand_over() {
   ok = (copied(held_.device, inherited_.device) || may_open_userfaultfd()) && ok;
   ok = (copied(held_.proc, inherited_.proc) || shards_.move) && ok;
   // A file that holds nothing is nothing to the child.
-  SwapFile* file = files_.writer();
-  freezes_ = file != nullptr && file->stats().slots.used != 0;
-  if (!freezes_ || !ok) return ok;
+  unsigned last = SwapFiles::kNone;
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i) {
+    freezes_[i] = files_.is_own(i) && files_[i].used() != 0;
+    if (freezes_[i]) last = i;
+  }
+  if (last == SwapFiles::kNone || !ok) return ok;
   int ends[2];
   if (!os::make_pipe(ends)) return false;
   lifeline_end_ = ends[0];
-  inherited_.lifelines[files_.count - 1] = ends[1];
+  // One for all of them: the child keeps it as long as any.
+  inherited_.lifelines[last] = ends[1];
   return true;
 }
 
@@ -91,18 +98,19 @@ void Reclaimer::lock_for_fork() {
   if (mode() != Mode::kSwap) return;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].lock_for_fork();
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].lock_for_fork();
 }
 
 // What the child may read is not written again.
 void Reclaimer::freeze_for_fork() {
-  if (mode() == Mode::kSwap && freezes_) fork_number_ = files_.writer()->freeze_locked();
+  if (mode() != Mode::kSwap) return;
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i) fork_numbers_[i] = freezes_[i] ? files_[i].freeze_locked() : 0;
 }
 
 void Reclaimer::unlock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->unlock_for_fork();
   if (mode() != Mode::kSwap && !forking_.load()) return;
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].unlock_for_fork();
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].unlock_for_fork();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->unlock_for_fork();
 }
@@ -136,7 +144,8 @@ void Reclaimer::after_fork_in_parent() {
 void Reclaimer::adopt_child() {
   for (Child& child : children_) {
     if (child.lifeline >= 0) continue;
-    child = {os::copy_descriptor_of_program(lifeline_end_), fork_number_};
+    child.lifeline = os::copy_descriptor_of_program(lifeline_end_);
+    std::copy(std::begin(fork_numbers_), std::end(fork_numbers_), child.forks);
     return;
   }
 }
@@ -147,7 +156,8 @@ void Reclaimer::thaw_children() {
     if (child.lifeline < 0 || !os::is_hung_up(child.lifeline)) continue;
     os::close_descriptor(child.lifeline);
     child.lifeline = -1;
-    if (SwapFile* file = files_.writer(); file != nullptr) file->thaw(child.fork);
+    for (unsigned i = 0; i < SwapFiles::kMost; ++i)
+      if (child.forks[i] != 0) files_[i].thaw(child.forks[i]);
   }
 }
 
@@ -170,7 +180,7 @@ bool Reclaimer::after_fork_in_child() {
   evicting_.store(0);
   cpus_.clear();
   add_thread();
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].become_reader();
+  files_.become_readers();
   for (Child& child : children_) child.lifeline = -1;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->pool_after_fork_in_child();

@@ -16,8 +16,6 @@ constexpr uint64_t kIdleMs = 50;
 constexpr uint64_t kLeastIdleMs = 2;
 // What kswapd frees before it looks at requests and waiters again: 2 MiB, some milliseconds.
 constexpr uint64_t kRoundPages = 8 * kClusterPages;
-// 16 MiB of the swap file stay as long as any of it is in use.
-constexpr uint64_t kKeptSlots = 4096;
 // Between two looks for what a process of a pool is owed.
 constexpr uint64_t kOwedPauseMs = 2;
 
@@ -44,6 +42,7 @@ void Reclaimer::run_first(Kswapd& kswapd) {
 void Reclaimer::run_kswapd(Kswapd& kswapd) {
   Lift& lift = kswapd.bench.lift;
   lift.thread = os::thread_id();
+  kswapd.thread.store(lift.thread, std::memory_order_relaxed);
   lift.refs = os::PageRefs();  // in a child of a fork, the parent's
   // Refused where the user has too many pipes: then pages are lifted.
   if (shards_.drop_in_place) static_cast<void>(lift.refs.open(Pages(Lift::kMostRanges)));
@@ -88,7 +87,9 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     }
     publish();
     // Without success there is no point in trying at once again.
-    if (starved && freed.v != 0) continue;
+    if (&kswapd == first_kswapd()) close_old_files();
+    const bool empties = empties_old_files(kswapd, starved || waiting);
+    if ((starved && freed.v != 0) || empties) continue;
     // What others have yet to give back cannot be had by asking at once again, as whoever waits would.
     if (starved && waiting && kswapd.owed_since_ns != 0) os::futex_wait_ms(kswapd.owed_pause, 0, kOwedPauseMs);
     kswapd.asleep.store(true);
@@ -96,7 +97,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     kswapd.asleep.store(false);
     // Who wakes it tells of a beginning.
     if (kswapd.word.load(std::memory_order_relaxed) != word) kswapd.pause_ms = kLeastIdleMs / 2;
-    if (&kswapd == first_kswapd() && !waiting && kswapd.word.load(std::memory_order_relaxed) == word) give_file_back();
+    if (&kswapd == first_kswapd() && !waiting && kswapd.word.load(std::memory_order_relaxed) == word) give_files_back();
   }
 }
 
@@ -230,21 +231,6 @@ void Reclaimer::reduce_pool(Kswapd& kswapd) {
     come_by(kswapd);
     if (!less) break;
   }
-}
-
-// Space that the swap file does not need any more, as far as can be told: nothing was written for as long as unused
-// memory is kept, and there is as much free space as is in use. Others may need it.
-void Reclaimer::give_file_back() {
-  SwapFile* file = files_.writer();
-  if (file == nullptr) return;
-  const uint64_t now = os::now_ms(), written = counters_.pswpout.load();
-  if (written != file_written_) {
-    file_written_ = written;
-    file_rests_ms_ = now;
-  }
-  if (now - file_rests_ms_ < static_cast<uint64_t>(options_->decay_ms)) return;
-  const uint64_t used = file->stats().slots.used;
-  static_cast<void>(file->give_back(used == 0 ? 0 : std::max(used, kKeptSlots)));
 }
 
 void Reclaimer::wake(Kswapd& kswapd) {

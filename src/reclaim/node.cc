@@ -242,7 +242,7 @@ uint64_t NodeReclaim::end_clean(ClusterId c, uint64_t pages, SwapEntry* entries,
 // the pool would take a third of a page from what fits: measured, that costs more than compressing the page again.
 bool NodeReclaim::may_keep(SwapEntry entry) const {
   return shards_->write_protect && entry.kind() == SwapEntry::Kind::kFile &&
-         swapped_pages() * 2 < files_->of(entry).capacity();
+         swapped_pages() * 2 < files_->of(entry).capacity() && !files_->is_old(entry);
 }
 
 void NodeReclaim::wake_all() {

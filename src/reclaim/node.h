@@ -183,6 +183,9 @@ class NodeReclaim {
   bool pool_is_over() const;
   // Writes the oldest of it to the file, as much as fits a round of kswapd; false: nothing could be.
   bool write_pool_back(Workbench& bench);
+  // Moves what files hold that are not written any more to where pages go now, of at most so many clusters; false:
+  // there is nothing more to do at present.
+  bool empty_old_files(unsigned most, Workbench& bench);
   // A handler's: resolves a fault of the thread that gives pages back where they are, on one of these.
   bool refill(uint32_t thread, Pfn pfn);
   uint64_t swapped_pages() const { return nr_swapped_.load(std::memory_order_relaxed); }
@@ -253,7 +256,7 @@ class NodeReclaim {
   void drop_garbage(const ClusterId* clusters, unsigned count);
   void purge_garbage(const os::VmRange* ranges, const ClusterId* owners, const uint64_t* pages, unsigned count);
   Pages write_back_pool(Workbench& bench);
-  uint64_t write_back_cluster(ClusterId c, SwapFile& file, Workbench& bench);
+  uint64_t write_back_cluster(ClusterId c, Workbench& bench);
   uint64_t drop_clean(ClusterId c, uint64_t pages);
   void note_evicted(ClusterId c, uint64_t pages);
   uint64_t age(ClusterId c, uint64_t pages, unsigned haste);
@@ -334,7 +337,15 @@ class NodeReclaim {
 
   // swap_out.cc
   const char* gather(ClusterId c, uint64_t pages, Workbench& bench) const;
+  uint64_t write_to_file(const char* content, uint64_t pages, SwapEntry* entries);
   uint64_t store_in_file(ClusterId c, uint64_t pages, SwapEntry* entries, Workbench& bench);
+  void replace_entries(ClusterId c, uint64_t pages, const SwapEntry* entries);
+
+  // empty_old_files.cc
+  uint64_t in_old_files(ClusterId c, uint64_t pages) const;
+  uint64_t read_old(ClusterId c, uint64_t pages, char* to);
+  uint64_t bring_home(ClusterId c, uint64_t pages, uint64_t seen, char* content);
+  unsigned empty_cluster(ClusterId c, Workbench& bench);
 
   // shrink.cc
   Pages garbage() const;
@@ -363,7 +374,9 @@ class NodeReclaim {
   std::atomic<uint64_t> nr_swapped_{0};
   std::atomic<uint64_t> nr_evicted_{0};
   std::atomic<uint64_t> pool_counted_{0};
-  std::atomic<uint32_t> pack_next_{0};          // where pack_pool goes on
+  std::atomic<uint32_t> pack_next_{0};  // where pack_pool goes on
+  // By the node's kswapd: where empty_old_files goes on, and how many clusters it has gone through in vain.
+  ClusterId empty_next_ = 0, emptied_in_vain_ = 0;
   std::atomic<const Lift*> in_place_{nullptr};  // whose pages the evictor may miss at the moment
   std::atomic<uint32_t> evictor_{0};            // the last thread that had such a batch
   std::atomic<uint32_t> refilling_{0};          // handlers that look at that

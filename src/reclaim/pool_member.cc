@@ -86,10 +86,8 @@ Pages Reclaimer::pool_part() {
     if (kswapds_[i] != nullptr) usage.waiting += Pages(kswapds_[i]->waiting_pages.load(std::memory_order_relaxed));
   }
   if (by_rss_) usage.used = os::resident().all;
-  if (SwapFile* file = files_.writer(); file != nullptr) {
-    usage.swap_used = Pages(file->stats().slots.used);
-    usage.swap_total = Pages(file->capacity());
-  }
+  usage.swap_used = swap_used();
+  usage.swap_total = swap_total();
   usage.oom_score_adj = static_cast<int>(options_->oom_score_adj);
   usage.kill = number_of_policy(options_->oom);
   usage.dying = is_ending();

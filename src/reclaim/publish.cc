@@ -65,8 +65,6 @@ void Reclaimer::publish() {
   weir::publish(page.zswap_bytes, now.zswap_bytes);
   publish_counters(page.counters, now);
   publish_files(page);
-  char* path = reinterpret_cast<char*>(published_) + page.swap_path_offset;
-  if (now.swap_total.v != 0 && path[0] == '\0') memcpy(path, options_->swap.c_str(), options_->swap.view().size() + 1);
 }
 
 }  // namespace weir

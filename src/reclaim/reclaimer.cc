@@ -195,38 +195,6 @@ int Reclaimer::open_shards() {
   return 0;
 }
 
-void Reclaimer::open_swap_file() {
-  if (!wants_file()) return;
-  // A child of a fork will need the file. What a thread cannot copy out of its own table, no other can. (Before
-  // Linux 6.9 a userfaultfd cannot be.)
-  int copy = os::copy_descriptor(os::thread_id(), shards_.fds[0]);
-  if (copy < 0 && held_.proc >= 0) copy = os::copy_descriptor(os::thread_id(), held_.proc);
-  if (copy < 0) {
-    swap_problem_ = "a swap file needs descriptors that can be handed to children (Linux 6.9, or /proc)";
-    return;
-  }
-  os::close_descriptor(copy);
-  if (!options_->swap_fault.empty() && faults_.parse(options_->swap_fault.view())) {
-    swap_problem_ = "swap_fault is not a list of faults";
-    return;
-  }
-  const uint64_t most = options_->swap_size != 0 ? options_->swap_size : 4 * bytes_of(limit_.load());
-  SwapFileConfig config;
-  config.path = options_->swap.c_str();
-  // By the name only at first: a child may have another root directory.
-  if (held_.directory < 0) held_.directory = os::swap_directory(config.path);
-  config.directory = held_.directory;
-  config.max_bytes = most;
-  config.encrypt = options_->swap_encrypt;
-  config.faults = &faults_;
-  if (files_.count == SwapFiles::kMost) return;
-  const SwapFile::Open result = files_.files[files_.count].open(config);
-  if (result == SwapFile::Open::kOk)
-    ++files_.count;
-  else
-    swap_problem_ = os::describe(result);
-}
-
 bool Reclaimer::start_handlers() {
   if (handlers_ == nullptr)
     handlers_ = static_cast<Handler*>(os::vm_map(align_up(kMostHandlers * sizeof(Handler), kPageSize)));
@@ -265,7 +233,8 @@ void Reclaimer::keep_inherited() {
   os::close_all_descriptors_but(kept, count);
   held_ = inherited_;
   pagemap_ = silent_uffd_ = kNotOpened;
-  for (unsigned i = 0; i < files_.count; ++i) files_.files[i].set_fd(held_.files[i]);
+  for (unsigned i = 0; i < SwapFiles::kMost; ++i)
+    if (files_.is_open(i)) files_[i].set_fd(held_.files[i]);
 }
 
 bool Reclaimer::set_up() {
@@ -280,7 +249,7 @@ bool Reclaimer::set_up() {
   shards_.status = os::open_pin_status(held_.proc);
   refused_ = open_shards();
   if (refused_ != 0) return false;
-  open_swap_file();
+  open_first_swap_file();
   if (!again) zeros_ = static_cast<char*>(os::vm_map_readonly(kClusterBytes));
   bool ok = zeros_ != nullptr;
   for (Kswapd* each : kswapds_)
@@ -373,10 +342,8 @@ ReclaimStats Reclaimer::stats() {
     s.zswap_bytes += pool.compressed_bytes;
   }
   s.resident_peak = Pages(peak_.load(std::memory_order_relaxed));
-  if (SwapFile* file = files_.writer(); file != nullptr) {
-    s.swap_used = Pages(file->stats().slots.used);
-    s.swap_total = Pages(file->capacity());
-  }
+  s.swap_used = swap_used();
+  s.swap_total = swap_total();
   return s;
 }
 

@@ -87,6 +87,9 @@ class Reclaimer {
   Pages left_to_cgroup() const { return left_to_cgroup_; }
   // The most that zswap_max can be while the program runs.
   Pages zswap_room() const;
+  // The options name another swap file, or none, or another size: pages go there from now on, and what was written
+  // before follows. Null, or why it cannot be; then all stays as it was. By who may change options, with Mode::kSwap.
+  [[nodiscard]] const char* change_swap_file();
   // Whether this is the child of a fork that cannot swap and was therefore left without a limit.
   bool is_lifted() const { return lifted_.load(std::memory_order_relaxed); }
   // Has kswapd call this whenever it wakes, at least every 50 ms. Before start().
@@ -267,9 +270,18 @@ class Reclaimer {
   void thaw_children();
   unsigned handlers_wanted() const;
   int open_shards();
-  void open_swap_file();
+  void open_first_swap_file();
+  const char* open_swap_file();
+  const char* replace_swap_file();
+  bool is_kswapd() const;
+  bool empties_old_files(Kswapd& kswapd, bool busy);
+  void close_old_files();
+  void show_swap_path(const char* path);
+  Pages swap_used();
+  Pages swap_total();
   bool start_handlers();
   void run_requests();
+  void answer_swap_request(Request& request);
   void run_owner_requests(Kswapd& kswapd);
   void run_local_request(Kswapd& kswapd);
   bool may_use_reserve(Pages count, Pages free, const Watermarks& marks) const;
@@ -308,7 +320,7 @@ class Reclaimer {
   void add_waiter(Kswapd& kswapd, Waiter& waiter);
   void remove_waiter(Kswapd& kswapd, Waiter& waiter);
   static void count_waiters(Kswapd& kswapd);
-  void give_file_back();
+  void give_files_back();
   void wake(Kswapd& kswapd);
   Pages purge_surplus(NodeReclaim& node);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
@@ -397,11 +409,12 @@ class Reclaimer {
   os::DescriptorRoom room_;   // for these, around a fork
   bool all_present_ = false;  // for the child that is being made nothing is away
   int lifeline_end_ = -1;     // the reading end of the pipe for the child that is being made
-  uint64_t fork_number_ = 0;  // of the file's frozen slots
-  bool freezes_ = false;
+  // Of each file: whether its slots are frozen for that child, and the number of that; 0: they are not.
+  bool freezes_[SwapFiles::kMost] = {};
+  uint64_t fork_numbers_[SwapFiles::kMost] = {};
   struct Child {
     int lifeline = -1;  // in weir's table
-    uint64_t fork = 0;
+    uint64_t forks[SwapFiles::kMost] = {};
   };
   // Children that may still read the file; more at a time than that keep their slots for ever.
   static constexpr unsigned kMostChildren = 64;

@@ -41,6 +41,7 @@ struct Kswapd {
   NodeReclaim* node = nullptr;
   os::ServiceStack stack;
   Workbench bench;
+  std::atomic<uint32_t> thread{0};  // its number, once it works
   std::atomic<bool> asleep{false};
   std::atomic<uint32_t> word{0};             // changes when there is something to do
   std::atomic<uint32_t> progress{0};         // changes when pages were freed, or it gave up
@@ -51,6 +52,7 @@ struct Kswapd {
   std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
   std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
   uint64_t stolen_before = 0;
+  uint64_t empty_again_ns = 0;                         // when old swap files are gone through again
   Pages part_before{};                                 // of the pool
   Pages others_before{};                               // what others in the process held when it slept last
   uint64_t pause_ms = 1;                               // and for how long it did
@@ -75,7 +77,9 @@ struct Request {
   int descriptor = -1;  // of the program; then of weir's threads
   void (*with_pool)(BudgetPool&, void*) = nullptr;
   void* argument = nullptr;
-  std::string_view pool;  // to be joined
+  std::string_view pool;          // to be joined
+  bool swap_file = false;         // to be replaced
+  const char* problem = nullptr;  // with that
   BudgetPool::Join joined = BudgetPool::Join::kBusy;
   std::atomic<uint32_t> done{0};  // 1 yes, 2 no
   Request* next = nullptr;

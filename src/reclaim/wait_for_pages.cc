@@ -127,6 +127,20 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
 
 // -- requests --------------------------------------------------------------------------------------------------------
 
+// What cannot be while the process forks waits until that is over.
+void Reclaimer::answer_swap_request(Request& request) {
+  if (!enter_eviction()) {
+    LockGuard guard(request_mutex_);
+    request.next = requests_;
+    requests_ = &request;
+    return;
+  }
+  request.problem = replace_swap_file();
+  leave_eviction();
+  request.done.store(1, std::memory_order_release);
+  port::futex_wake(request.done, 1);
+}
+
 void Reclaimer::run_requests() {
   Request* list;
   {
@@ -137,6 +151,10 @@ void Reclaimer::run_requests() {
   while (list != nullptr) {
     Request& request = *list;
     list = list->next;
+    if (request.swap_file) {
+      answer_swap_request(request);
+      continue;
+    }
     if (request.count.v == 0) {
       if (request.with_pool != nullptr || !request.pool.empty())
         run_with_pool(request);

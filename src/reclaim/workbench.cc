@@ -12,7 +12,7 @@ bool Workbench::init() {
 
 bool Workbench::may_start_reads(SwapFiles& files, unsigned file) {
   SwapQueue& queue = queues[file];
-  if (!queue.is_open() && !queue.open(files.files[file])) return false;
+  if (!queue.is_open() && !queue.open(files[file])) return false;
   if (read_pages == nullptr) read_pages = static_cast<char*>(os::vm_map(kReadBuffers * kPageSize));
   return queue.asynchronous() && read_pages != nullptr;
 }

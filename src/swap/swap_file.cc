@@ -72,7 +72,7 @@ SwapFile::Open SwapFile::open(const SwapFileConfig& config) {
   capacity_ = std::min(io_.bytes() / kPageSize, SlotMap::kMaxSlots);
   // Little address space (RLIMIT_AS) makes for a smaller file.
   while (result == Open::kOk && !open_tables()) {
-    capacity_ /= 2;
+    capacity_ = capacity_ / 2;
     if (capacity_ < kLeastSlots) result = Open::kNoMemory;
   }
   if (result != Open::kOk) close();
@@ -128,7 +128,7 @@ Slots SwapFile::new_stretches(Slots slots) {
   for (uint64_t s = slots.first / kStretchSlots; s <= (slots.first + slots.count - 1) / kStretchSlots; ++s) {
     if (reserved_.test(s)) continue;
     reserved_.insert(s);
-    const uint64_t first = s * kStretchSlots, end = std::min(first + kStretchSlots, capacity_);
+    const uint64_t first = s * kStretchSlots, end = std::min(first + kStretchSlots, capacity_.load());
     if (fresh.count == 0) fresh.first = first;
     fresh.count = static_cast<unsigned>(end - fresh.first);
   }
@@ -359,6 +359,19 @@ SwapFileStats SwapFile::stats() {
   s.encrypted = key_ != nullptr;
   s.read_only = read_only();
   return s;
+}
+
+uint64_t SwapFile::used() {
+  const os::SignalsHeldBack uninterrupted;
+  LockGuard guard(mutex_);
+  return map_.stats().used;
+}
+
+bool SwapFile::is_empty() {
+  const os::SignalsHeldBack uninterrupted;
+  LockGuard guard(mutex_);
+  const SlotMap::Stats stats = map_.stats();
+  return stats.used == 0 && stats.forks == 0;
 }
 
 const char* SwapFile::verify() {

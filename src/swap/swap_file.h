@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/live.h"
 #include "base/lock.h"
 #include "os/fault_inject.h"
 #include "os/swap_io.h"
@@ -109,6 +110,10 @@ class SwapFile {
   bool readable_by_others() const { return io_.readable_by_others(); }
   uint64_t capacity() const { return capacity_; }
   SwapFileStats stats();
+  // Slots that somebody owns.
+  uint64_t used();
+  // Nobody owns a slot, nor may the child of a fork still read one.
+  bool is_empty();
   // Recounts the slot map; null, or what is wrong.
   const char* verify();
 
@@ -156,7 +161,7 @@ class SwapFile {
 
   os::SwapIo io_;
   SwapBounce bounce_;
-  uint64_t capacity_ = 0;
+  Live<uint64_t> capacity_;
   CipherKey* key_ = nullptr;  // null: not encrypted
   // An element belongs to the owner of its slot.
   SwapArray<uint32_t> checksums_;

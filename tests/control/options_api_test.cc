@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 17u);
+  EXPECT_EQ(changeable, 19u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

@@ -12,6 +12,7 @@
 
 #include "support/page_content.h"
 #include "support/squeeze.h"
+#include "support/swap_place.h"
 
 namespace weir {
 namespace {
@@ -69,6 +70,7 @@ TEST_F(SysctlTest, EveryChangeableOptionHasItsBounds) {
   for (const SysctlInfo& each : kSysctlTable) {
     SCOPED_TRACE(each.name);
     const OptionInfo& option = option_info(each.id);
+    if (option.kind == OptionKind::kText) continue;
     const std::string before = get(each.name);
     // Of compressed memory, no more pages than there is address space for.
     const bool is_pool = each.id == OptionId::zswap_max;
@@ -96,6 +98,38 @@ TEST_F(SysctlTest, EveryChangeableOptionHasItsBounds) {
   }
   EXPECT_EQ(a_.reclaimer().limit(), Pages(kLimit >> kPageShift));
   expect_marks(Pages(kLimit >> kPageShift));
+  EXPECT_STREQ(find_fault(a_), nullptr);
+}
+
+TEST_F(SysctlTest, WherePagesAreWrittenTo) {
+  const SwapFolder folder, other;
+  SwapFiles& files = a_.node().files();
+  EXPECT_EQ(get("swap"), "none");
+  EXPECT_EQ(set("swap_size", "64M").error, 0) << "for the file to come";
+  ASSERT_EQ(set("swap", folder.path()).error, 0);
+  EXPECT_EQ(get("swap"), folder.path());
+  SwapFile* const first = files.writer();
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first->capacity(), (size_t{64} << 20) / kPageSize);
+  EXPECT_EQ(a_.node().policy().zswap_max, Pages(kLimit / 2 / kPageSize)) << "half of the limit, where there is a file";
+  for (const std::string& bad : {std::string(), std::string("relative"), std::string(600, '/')}) {
+    const Outcome outcome = set("swap", bad);
+    EXPECT_EQ(outcome.error, EINVAL) << bad;
+    EXPECT_EQ(outcome.report, "expected the absolute path of a directory, file or block device, or none");
+  }
+  EXPECT_EQ(set("swap", "/no/such/folder/file").report, "no such file or directory");
+  EXPECT_EQ(set("swap_size", "4K").report, "too small, at least 256 KiB and a page are needed");
+  EXPECT_EQ(get("swap"), folder.path());
+  EXPECT_EQ(get("swap_size"), "64M");
+  EXPECT_EQ(files.writer(), first);
+  ASSERT_EQ(set("swap", other.path()).error, 0);
+  EXPECT_NE(files.writer(), first);
+  ASSERT_EQ(set("swap_size", "128M").error, 0);
+  EXPECT_EQ(files.writer()->capacity(), (size_t{128} << 20) / kPageSize);
+  ASSERT_EQ(set("swap", "none").error, 0);
+  EXPECT_EQ(get("swap"), "none");
+  EXPECT_EQ(files.writer(), nullptr);
+  EXPECT_EQ(a_.node().policy().zswap_max, Pages(kLimit / 8 * 7 / kPageSize));
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
 

@@ -2,11 +2,11 @@
 // and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
 // runs of which they touch a part, protect, lock and splice pages, and fork while the others go on (not under
 // sanitizers, whose runtimes do not survive it): the child checks what its thread had, lives on with it for a while,
-// and may fork again. One more thread changes the limit, ticks and trims, recounts everything while they go on, and now
-// and then holds all of them still to do so, also against the kernel. Where the kernel does not swap by itself, it is
-// asked for memory back all the time, as it is when the machine is short of it: it may drop what weir has marked. All
-// content is checked whenever it is read, so that a page that comes back wrong is found. It runs once for each way out
-// of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
+// and may fork again. One more thread changes the limit and the swap file, ticks and trims, recounts everything while
+// they go on, and now and then holds all of them still to do so, also against the kernel. Where the kernel does not
+// swap by itself, it is asked for memory back all the time, as it is when the machine is short of it: it may drop what
+// weir has marked. All content is checked whenever it is read, so that a page that comes back wrong is found. It runs
+// once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
 // 77 the system does not let pages be swapped.
@@ -127,7 +127,9 @@ struct Shared {
   std::atomic<uint64_t> refused{0};
   std::atomic<uint64_t> forks{0};
   std::atomic<uint64_t> heaps_destroyed{0};
+  std::atomic<uint64_t> changed{0};  // swap files
   std::mutex fork_mutex;
+  std::mutex settings_mutex;  // of who changes options, and of who forks until its locks are free again
 };
 
 // One allocation; its content is that of `seed` but for the pages of `written`, which have one of their own.
@@ -264,12 +266,14 @@ class Worker {
     {
       std::lock_guard one_at_a_time(s_.fork_mutex);
       Allocator& a = s_.a.allocator();
+      s_.settings_mutex.lock();
       a.pause_reclaim();
       a.lock_all();
       child = fork();
       if (child < 0) failed("fork", nullptr, 0);
       if (child == 0) a.after_fork_in_child();
       a.unlock_all();
+      s_.settings_mutex.unlock();
       if (!a.resume_reclaim(child == 0)) failed("memory is lost to a child", nullptr, 0);
     }
     if (child == 0) live_as_child();
@@ -469,6 +473,22 @@ void verify(Shared& s) {
   if (const char* wrong = compare_with_kernel(s.a)) failed(wrong, nullptr, 0);
 }
 
+// Another swap file, or none for a while where pages can be compressed.
+void change_swap(Shared& s, Random& random) {
+  const std::string folder = std::filesystem::temp_directory_path().string();
+  const std::lock_guard guard(s.settings_mutex);
+  const Text before = s.a.options().swap;
+  s.a.options().swap = Text();
+  const bool none = s.regime.zswap && random.below(4) == 0;
+  if (!none && !s.a.options().swap.assign(folder)) failed("the path is too long", nullptr, 0);
+  // All places may be taken by files that are not empty yet.
+  if (s.a.reclaimer().change_swap_file() != nullptr)
+    s.a.options().swap = before;
+  else
+    s.changed.fetch_add(1, std::memory_order_relaxed);
+  if (!s.a.reclaimer().options_changed(Reclaimer::Budget::kStays)) failed("options were refused", nullptr, 0);
+}
+
 void disturb(Shared& s, uint64_t seed) {
   Random random(seed);
   while (!s.stop.load(std::memory_order_relaxed)) {
@@ -484,6 +504,8 @@ void disturb(Shared& s, uint64_t seed) {
     } else if (what < 12 && s.regime.changes) {
       s.a.options().zswap_compressor = random.below(2) == 0 ? ZswapCompressor::kLz4 : ZswapCompressor::kZstd;
       if (!s.a.reclaimer().options_changed(Reclaimer::Budget::kStays)) failed("options were refused", nullptr, 0);
+    } else if (what < 13 && s.regime.file && random.below(8) == 0) {
+      change_swap(s, random);
     } else if (what < 13) {
       static_cast<void>(s.a.reclaimer().stats());
     } else if (what < 14) {
@@ -522,7 +544,8 @@ void report(Shared& s) {
   printf(
       "limit_stress: %s: %llu operations, %llu refused, %llu forks, %llu heaps, peak %llu of %llu pages, out %llu "
       "compressed %llu written, in "
-      "%llu and %llu, %llu moved, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages\n",
+      "%llu and %llu, %llu moved, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages, %llu "
+      "changes\n",
       s.regime.name, static_cast<unsigned long long>(s.operations.load()),
       static_cast<unsigned long long>(s.refused.load()), static_cast<unsigned long long>(s.forks.load()),
       static_cast<unsigned long long>(s.heaps_destroyed.load()), static_cast<unsigned long long>(r.resident_peak.v),
@@ -531,7 +554,7 @@ void report(Shared& s) {
       static_cast<unsigned long long>(r.pswpin), static_cast<unsigned long long>(r.zswap_moved),
       static_cast<unsigned long long>(r.pgfault_standby), static_cast<unsigned long long>(r.allocstall),
       static_cast<unsigned long long>(r.stall_longest_us / 1000), static_cast<unsigned long long>(r.swap_used.v),
-      static_cast<unsigned long long>(r.swap_total.v));
+      static_cast<unsigned long long>(r.swap_total.v), static_cast<unsigned long long>(s.changed.load()));
   fflush(stdout);
   if (r.resident_peak.v * kPageSize > kLimit + kTolerance) failed("far above the limit", nullptr, r.resident_peak.v);
   if (r.swap_read_error != 0) failed("pages could not be read back", nullptr, r.swap_read_error);

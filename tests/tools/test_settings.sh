@@ -34,7 +34,7 @@ start texts env LD_PRELOAD="$library" WEIR_CONF="pool=some.pool,swap=/no/such/pl
 prints $'pool = some.pool\nswap = /no/such/place\nswap_fault = none' "$weir" get "$pid" pool swap swap_fault
 invoke "$weir" get --changeable "$limited"
 holds "what can be changed" [ "$(awk '{print $1}' "$room/output" | sort | tr '\n' ' ')" = \
-  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit swappiness watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
+  "decay_ms kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit swap swap_size swappiness watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
 refuses 64 "weir: get: unknown key 'limti' (did you mean 'limit'?)" "$weir" get "$limited" limti
 refuses 66 "weir: process $$: it is not on weir (or was started with stats_page=0)" "$weir" get $$
 refuses_with 64 "pid" "$weir" get
@@ -62,6 +62,25 @@ prints $'standby_percent = 25 (was 10)\nvm.page-cluster = 0 (was 3)\nzswap_max =
 
 prints "zswap_compressor = zstd (was lz4)" "$weir" set "$limited" zswap_compressor=zstd
 prints "vm.swappiness = 10 (was 60)" "$weir" set "$limited" vm.swappiness=10
+
+# -- another swap file, as it is shown and written to, and none
+place() { "$weir" swaps "$1" | awk 'NR == 2 {print $1}'; }
+has_place() { [ "$(place "$1")" = "$2" ]; }
+mkdir "$room/other"
+prints "swap = $room/other (was $room)" "$weir" set "$limited" swap="$room/other"
+becomes "it is the one that is shown" has_place "$limited" "$room/other"
+prints "swap = $room/other" "$weir" get "$limited" swap
+prints "swap = none (was $room/other)" "$weir" set "$limited" swap=none
+becomes "there is none" has_place "$limited" ""
+prints "swap = none" "$weir" get "$limited" swap
+cd "$room"
+prints $'swap_size = 96M (was 0)\nswap = '"$room (was none)" "$weir" set "$limited" swap_size=96M swap=.
+cd "$OLDPWD"
+becomes "the first is back" has_place "$limited" "$room"
+holds "it is as large as was asked for" [ "$("$weir" swaps "$limited" | awk 'NR == 2 {print $3}')" = $((96 * 1024)) ]
+refuses 64 "weir: process $limited: swap=/no/such/folder/file: no such file or directory" \
+  "$weir" set "$limited" swap=/no/such/folder/file
+prints "swap = $room" "$weir" get "$limited" swap
 
 # -- refusals
 refuses 64 "weir: process $limited: page_cluster=7: expected a whole number 0..6 (2^n pages)" "$weir" set "$limited" page_cluster=7

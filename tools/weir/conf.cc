@@ -34,14 +34,6 @@ std::string quoted(std::string_view value, std::string_view source) {
   return fmt::format("\"{}\"", value);
 }
 
-// The library is started in other folders than this command: by programs that change theirs and start others.
-std::string absolute_swap(std::string_view value) {
-  if (value.empty() || value.front() == '/' || value == kNone) return std::string(value);
-  std::error_code error;
-  const std::filesystem::path path = std::filesystem::absolute(value, error);
-  return error ? std::string(value) : path.lexically_normal().string();
-}
-
 std::string_view trimmed(std::string_view text) {
   const size_t begin = text.find_first_not_of(kBlanks);
   if (begin == std::string_view::npos) return {};
@@ -49,6 +41,16 @@ std::string_view trimmed(std::string_view text) {
 }
 
 }  // namespace
+
+std::string absolute_swap(std::string_view value) {
+  if (value.empty() || value.front() == '/' || value == kNone) return std::string(value);
+  std::error_code error;
+  std::string path = std::filesystem::absolute(value, error).lexically_normal().string();
+  if (error) return std::string(value);
+  // "/tmp/" of "/tmp/."
+  if (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
 
 Conf::Conf(const std::string& inherited) : text_(trimmed(inherited)) {
   while (text_.ends_with(',')) text_.pop_back();

@@ -8,6 +8,10 @@
 
 namespace weir::tool {
 
+// A value of the option `swap` as it is to be given to a process: the library is started in other folders than this
+// command, by programs that change theirs and start others.
+[[nodiscard]] std::string absolute_swap(std::string_view value);
+
 class Conf {
  public:
   // Begins with the value of WEIR_CONF of this command's own environment. Throws Failure kUsage for a mistake in it.

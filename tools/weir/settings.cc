@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "conf.h"
 #include "failure.h"
 #include "json.h"
 #include "request.h"
@@ -40,6 +41,7 @@ or free for more than its threads have at hand. A process that idles without a l
 Examples:
   weir set 4711 limit=256M
   weir set 4711 decay_ms=1s vm.min_free_kbytes=4096
+  weir set 4711 swap=/mnt/larger
   weir set --wait 60 4711 decay_ms=0
 
 Exit status: 0; 64 a mistake in the command line, or the process has refused a setting; 66 there is no such process, it
@@ -126,6 +128,7 @@ Assignment parse(const std::string& text) {
   if (equals == 0 || equals == std::string::npos)
     throw Failure(kUsage, fmt::format("set: {}: expected KEY=VALUE", text));
   Assignment result = {text.substr(0, equals), text.substr(equals + 1)};
+  if (result.key == "swap") result.value = absolute_swap(result.value);
   if (!fits_request(result.key, result.value))
     throw Failure(kUsage,
                   fmt::format("set: {}...: a key has at most 63 characters, a value at most 511", text.substr(0, 40)));
