@@ -39,7 +39,7 @@ extern "C" {
 
 #define WEIR_STATS_NAME "weir-stats"
 #define WEIR_STATS_MAGIC 0x7461747372696577u /* "weirstat" in memory */
-#define WEIR_STATS_VERSION 4u
+#define WEIR_STATS_VERSION 5u
 #define WEIR_STATS_BEACON "weir-stats-page" /* with the NUL at its end, 16 bytes */
 
 enum {
@@ -186,6 +186,11 @@ struct weir_stats_page {
   uint64_t files;         /* in memory */
   uint64_t files_active;  /* of these, pages that came back soon after they had been dropped */
   uint64_t files_allowed; /* what is above that is dropped */
+
+  /* from version 5 on: pages of files that are mapped for writing, in memory or not, as of the last look (every
+     dirty_writeback_centisecs); 0 before Linux 6.5 */
+  uint64_t files_dirty;
+  uint64_t files_writeback; /* being written */
 };
 
 /* Aligned to 64 bytes. */

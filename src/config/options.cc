@@ -306,8 +306,8 @@ void format_help(Line& line, const OptionInfo& option) {
   Line assignment;
   assignment.text(option.name).text("=");
   format_value(assignment, option.kind, option.default_value);
-  // As wide as the longest name with its default, watermark_scale_factor=10.
-  constexpr unsigned kColumn = 26;
+  // As wide as the longest name with its default, dirty_writeback_centisecs=500.
+  constexpr unsigned kColumn = 30;
   line.text("  ").column(assignment.view(), kColumn).text(" ").text(option.help).text(": ");
   format_accepted(line, option);
   line.text("\n");

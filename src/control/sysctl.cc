@@ -150,6 +150,9 @@ int Sysctl::set(std::string_view name, std::string_view value, Line& report) {
   if (const int error = check_value(option, wanted, report)) return error;
   const int64_t before = option_value(options_, option.id);
   store_option(options_, option.id, wanted);
+  // As in the kernel, who sets a ratio wants it to count.
+  if (option.id == OptionId::dirty_ratio) options_.dirty_bytes = 0;
+  if (option.id == OptionId::dirty_background_ratio) options_.dirty_background_bytes = 0;
   if (apply_(allocator_, is_limit(option.id) ? Reclaimer::Budget::kAlso : Reclaimer::Budget::kStays)) return 0;
   // There is nothing to be undone but the option itself.
   store_option(options_, option.id, before);

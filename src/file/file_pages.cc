@@ -58,7 +58,9 @@ unsigned FilePages::find_from(const char* at) const {
 void FilePages::insert(unsigned at, const Mapping& mapping) {
   std::copy_backward(mappings_ + at, mappings_ + count_, mappings_ + count_ + 1);
   mappings_[at] = mapping;
+  mappings_[at].serial = ++last_serial_;
   count_ = count_ + 1;
+  if (mapping.kind == Kind::kWritable) nr_writable_ = nr_writable_ + 1;
   mapped_pages_ = mapped_pages_ + pages_of(mapping);
 }
 
@@ -68,6 +70,7 @@ void FilePages::remove(unsigned at) {
   os::vm_unmap(mapping.chunks, bytes_of_chunks(mapping.nr_chunks));
   std::copy(mappings_ + at + 1, mappings_ + count_, mappings_ + at);
   count_ = count_ - 1;
+  if (mapping.kind == Kind::kWritable) nr_writable_ = nr_writable_ - 1;
   mapped_pages_ = mapped_pages_ - pages_of(mapping);
 }
 
@@ -79,6 +82,7 @@ void FilePages::cut(unsigned at, char* begin, char* end) {
   const uint64_t before = pages_of(mapping);
   mapping.begin = begin;
   mapping.end = end;
+  mapping.serial = ++last_serial_;
   mapped_pages_ = mapped_pages_ - before + pages_of(mapping);
 }
 
@@ -104,6 +108,7 @@ bool FilePages::split(unsigned at, char* where) {
     from = FileChunk();
   }
   mappings_[at].end = where;
+  mappings_[at].serial = ++last_serial_;
   mapped_pages_ = mapped_pages_ - pages_of(behind);
   insert(at + 1, behind);
   return true;
@@ -112,7 +117,7 @@ bool FilePages::split(unsigned at, char* where) {
 void FilePages::add(char* begin, size_t bytes, Kind kind) {
   bytes = align_up(bytes, kPageSize);
   if (bytes < kLeastBytes) return;
-  Mapping mapping = {begin, begin + bytes, nullptr, chunk_of(begin), 0, kind, 0, 0, 0};
+  Mapping mapping = {begin, begin + bytes, nullptr, chunk_of(begin), 0, kind, 0, 0, 0, 0};
   mapping.nr_chunks = chunk_from(mapping.end) - mapping.first;
   mapping.chunks = static_cast<FileChunk*>(os::vm_map(bytes_of_chunks(mapping.nr_chunks)));
   if (mapping.chunks == nullptr) return;
@@ -133,9 +138,11 @@ void FilePages::forget(char* begin, size_t bytes, bool only_private) {
   for (unsigned i = find_from(begin); i < count_ && mappings_[i].begin < end;) {
     const Mapping mapping = mappings_[i];
     if (only_private && mapping.kind != Kind::kPrivate) {
+      if (mapping.kind != Kind::kWritable) nr_writable_ = nr_writable_ + 1;
       mappings_[i++].kind = Kind::kWritable;
       continue;
     }
+    if (mapping.kind == Kind::kWritable) writable_gone_ = writable_gone_ + 1;
     if (begin <= mapping.begin && mapping.end <= end) {
       remove(i);
       continue;
@@ -150,6 +157,18 @@ void FilePages::forget(char* begin, size_t bytes, bool only_private) {
     ++i;
   }
   publish();
+}
+
+bool FilePages::find_writable(const char* at, Writable& mapping) {
+  if (is_empty()) return false;
+  LockGuard guard(mutex_);
+  for (unsigned i = find_from(at); i < count_; ++i) {
+    const Mapping& found = mappings_[i];
+    if (found.kind != Kind::kWritable) continue;
+    mapping = {found.begin, static_cast<size_t>(found.end - found.begin), found.serial};
+    return true;
+  }
+  return false;
 }
 
 bool FilePages::find(const char* at, char*& begin, size_t& bytes, Kind& kind) {
@@ -420,6 +439,9 @@ const char* FilePages::verify() {
     if (chunk_of(mapping.begin) < mapping.first || chunk_from(mapping.end) > mapping.first + mapping.nr_chunks)
       return "a file mapping is larger than its chunks";
   }
+  unsigned writable = 0;
+  for (unsigned i = 0; i < count_; ++i) writable += mappings_[i].kind == Kind::kWritable ? 1 : 0;
+  if (writable != nr_writable_) return "writable file mappings are counted wrong";
   uint64_t listed = 0;
   for (const ChunkState state : {ChunkState::kActive, ChunkState::kInactive}) {
     uint64_t pages = 0;

@@ -47,6 +47,17 @@ class FilePages {
   void make_writable(char* begin, size_t bytes) { forget(begin, bytes, true); }
   // Whether there is anything; without the lock.
   bool is_empty() const { return count_.load() == 0; }
+  // The first mapping at or behind `at` to which the program may write. The serial changes with what is mapped where.
+  struct Writable {
+    char* begin;
+    size_t bytes;
+    uint64_t serial;
+  };
+  bool find_writable(const char* at, Writable& mapping);
+  // Whether there is any; without the lock.
+  bool has_writable() const { return nr_writable_ != 0; }
+  // How often such a mapping, or a part of one, was given up.
+  uint64_t writable_gone() const { return writable_gone_; }
   // What there is at this address: true, and the whole of it.
   bool find(const char* at, char*& begin, size_t& bytes, Kind& kind);
 
@@ -103,6 +114,7 @@ class FilePages {
     uint32_t singly;     // the generation in which its pages are mapped one by one
     uint64_t refaulted;  // pages, since it was added
     uint64_t at_once;    // of these
+    uint64_t serial;
   };
   // Chunks that are dropped by one call.
   static constexpr unsigned kBatch = 16;
@@ -142,7 +154,9 @@ class FilePages {
   uint64_t dropped_before_ WEIR_GUARDED_BY(mutex_) = 0;   // and so many at the last one
   uint32_t look_ WEIR_GUARDED_BY(mutex_) = 0;
   Live<uint64_t> look_began_ns_, look_took_ns_;
-  Live<uint64_t> active_pages_, inactive_pages_, mapped_pages_;
+  Live<uint64_t> active_pages_, inactive_pages_, mapped_pages_, writable_gone_;
+  Live<unsigned> nr_writable_;
+  uint64_t last_serial_ WEIR_GUARDED_BY(mutex_) = 0;
   uint32_t generation_ = 1;  // of userfaultfds
 };
 

@@ -215,6 +215,10 @@ void Reclaimer::restart_threads() {
   new (&request_mutex_) Mutex(LockRank::kLru);
   requests_ = nullptr;
   owner_requests_ = nullptr;
+  if (FlusherThread* const flusher = flusher_.load(); flusher != nullptr) {
+    flusher->stack.thread.store(0);
+    flusher->flusher.forget();
+  }
   ready_.store(0);
   const bool started =
       os::start_service_thread(first_kswapd()->stack, os::FileTable::kOwn, first_kswapd_main, first_kswapd()) >= 0;

@@ -80,6 +80,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     kswapd.stolen_before = stolen;
     if (&kswapd == first_kswapd()) tell_pressure();
     look_at_files(kswapd, false);
+    attend_flusher(kswapd);
     // While the process forks there is no progress to tell of, and who waits would only come back at once.
     if (!forking_.load()) {
       kswapd.progress.fetch_add(1, std::memory_order_release);

@@ -44,6 +44,9 @@ void Reclaimer::publish_files(weir_stats_page& page) const {
   weir::publish(page.files, files);
   weir::publish(page.files_active, there ? std::min(file_pages_->active().v, files) : 0);
   weir::publish(page.files_allowed, there ? files_allowed_.load().v : 0);
+  const FlusherThread* const flusher = there ? flusher_.load(std::memory_order_acquire) : nullptr;
+  weir::publish(page.files_dirty, flusher != nullptr ? flusher->flusher.dirty().v : 0);
+  weir::publish(page.files_writeback, flusher != nullptr ? flusher->flusher.writeback().v : 0);
 }
 
 void Reclaimer::publish() {

@@ -98,6 +98,7 @@ bool Reclaimer::options_changed(Budget budget) {
     share_out();
   }
   change_policies();
+  wake_flusher();
   return true;
 }
 

@@ -350,6 +350,12 @@ class Reclaimer {
   void share_out() WEIR_REQUIRES(budget_mutex_);
   void update_policy();
   void reduce_pool(Kswapd& kswapd);
+  FlushPolicy flush_policy() const;
+  void attend_flusher(const Kswapd& kswapd);
+  void start_flusher();
+  void wake_flusher();
+  static void flusher_main(void* flusher);
+  [[noreturn]] void run_flusher(FlusherThread& own);
   bool has_files() const;
   void publish_files(weir_stats_page& page) const;
   uint64_t left_of_rss() WEIR_REQUIRES(budget_mutex_);
@@ -450,7 +456,8 @@ class Reclaimer {
   static constexpr int kNotOpened = INT32_MIN;
   int pagemap_ = kNotOpened, silent_uffd_ = kNotOpened;
   weir_stats_page* published_ = nullptr;
-  int page_fd_ = -1;  // in the program's table, until weir's threads have it
+  int page_fd_ = -1;                              // in the program's table, until weir's threads have it
+  std::atomic<FlusherThread*> flusher_{nullptr};  // once there was something to write
   ThreadCpus cpus_;
   ReclaimCounters counters_;
   std::atomic<uint64_t> peak_{0};

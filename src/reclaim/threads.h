@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "file/flusher.h"
 #include "os/service_thread.h"
 #include "reclaim/budget_pool.h"
 #include "reclaim/node.h"
@@ -67,6 +68,14 @@ struct Kswapd {
   uint64_t pages_wanted = 0;                           // how many will have been freed on the node when that was enough
   uint32_t beat = 0;                                   // of the shrinkers, at the last look
   uint64_t beat_ms = 0;                                // since when it is that, or they were asked
+};
+
+struct FlusherThread {
+  Reclaimer* reclaimer = nullptr;
+  os::ServiceStack stack;
+  Flusher flusher;
+  std::atomic<uint32_t> word{0};  // changes when it is to look again
+  uint64_t gone_before = 0;       // FilePages::writable_gone when kswapd looked last
 };
 
 // What a thread of the program has a kswapd do.

@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 19u);
+  EXPECT_EQ(changeable, 25u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

@@ -133,6 +133,17 @@ TEST_F(SysctlTest, WherePagesAreWrittenTo) {
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
 
+// As in the kernel, of the two the one counts that was set last.
+TEST_F(SysctlTest, ARatioEndsTheSize) {
+  for (const std::string name : {"vm.dirty_", "vm.dirty_background_"}) {
+    ASSERT_EQ(set(name + "bytes", "8M").error, 0);
+    EXPECT_EQ(get(name + "bytes"), "8M");
+    ASSERT_EQ(set(name + "ratio", "5").error, 0);
+    EXPECT_EQ(get(name + "bytes"), "0");
+    EXPECT_EQ(get(name + "ratio"), "5");
+  }
+}
+
 TEST_F(SysctlTest, WhatIsFixedIsRefused) {
   unsigned fixed = 0;
   for (const OptionInfo& option : kOptionTable) {
@@ -152,8 +163,7 @@ TEST_F(SysctlTest, WhatIsFixedIsRefused) {
 }
 
 TEST_F(SysctlTest, UnknownNamesAndThoseOfThings) {
-  for (const char* name :
-       {"vm.compaction_proactiveness", "vm.extfrag_threshold", "vm.dirty_ratio", "dirty_background_bytes"}) {
+  for (const char* name : {"vm.compaction_proactiveness", "vm.extfrag_threshold", "extfrag_threshold"}) {
     const Outcome outcome = set(name, "1");
     EXPECT_EQ(outcome.error, EOPNOTSUPP) << name;
     EXPECT_EQ(outcome.report.rfind("not there yet: ", 0), 0u) << outcome.report;

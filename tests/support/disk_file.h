@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
 #include "base/units.h"
@@ -54,6 +55,41 @@ class DiskFile {
  private:
   int fd_;
   size_t pages_;
+};
+
+// A file of zeros that has a name, and is mapped for writing.
+class MappedFile {
+ public:
+  explicit MappedFile(size_t pages) : bytes_(pages * kPageSize) {
+    char path[] = "/var/tmp/weir-test-XXXXXX";
+    fd_ = mkostemp(path, O_CLOEXEC);
+    path_ = path;
+    if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(bytes_)) != 0) abort();
+    void* p = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    if (p == MAP_FAILED) abort();
+    begin_ = static_cast<char*>(p);
+  }
+  ~MappedFile() {
+    munmap(begin_, bytes_);
+    close(fd_);
+    unlink(path_.c_str());
+  }
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  char* begin() const { return begin_; }
+  size_t bytes() const { return bytes_; }
+  int fd() const { return fd_; }
+  const std::string& path() const { return path_; }
+  void dirty(size_t first, size_t pages) const {
+    for (size_t i = first; i < first + pages; ++i) ++begin_[i * kPageSize];
+  }
+
+ private:
+  char* begin_;
+  size_t bytes_;
+  int fd_;
+  std::string path_;
 };
 
 inline uint64_t first_word(const char* page) {

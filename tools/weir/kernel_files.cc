@@ -175,6 +175,8 @@ std::vector<Row> meminfo_rows(const Snapshot& s) {
           {"SwapFree", p.swap_total > p.swap_used ? p.swap_total - p.swap_used : 0},
           {"Zswap", pool},
           {"Zswapped", p.zswap_stored},
+          {"Dirty", p.files_dirty},
+          {"Writeback", p.files_writeback},
           {"AnonPages", used > others ? used - others : 0},
           {"Mapped", p.files},
           {"Slab", slab},
