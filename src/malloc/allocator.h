@@ -77,6 +77,17 @@ class Allocator {
   // Resizes a large run in place or by moving its pages; null when neither can be done (the caller copies).
   [[nodiscard]] void* resize_large(void* object, size_t size);
 
+  // -- memory that the program maps (malloc/anon_calls.h)
+  // Pages that read as zeros, as a mapped run; null: no memory.
+  [[nodiscard]] char* map_pages(Pages count);
+  // Has pages that may hold old data read as zeros.
+  void clear_pages(Zone& zone, Pfn first, Pages count) { clear_run(zone, first, count); }
+  // In whose accessible part an address lies; null: in none.
+  Zone* zone_at(const void* p) const {
+    Zone* const zone = pages_.zone_of(p);
+    return zone != nullptr && zone->pfn_of(p) < zone->accessible_estimate().v ? zone : nullptr;
+  }
+
   // -- heaps (heap/), which lie above
   // Before the first object of a heap exists.
   void set_heaps(const HeapHooks* hooks) { heaps_.store(hooks, std::memory_order_release); }

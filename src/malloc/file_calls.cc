@@ -2,10 +2,15 @@
 
 #include <sys/mman.h>
 
+#include "malloc/anon_calls.h"
 #include "malloc/process.h"
 #include "os/file.h"
 #include "os/thread.h"
 #include "os/vm.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
 
 namespace weir {
 namespace {
@@ -55,7 +60,11 @@ FilePages& process_file_pages() {
 long process_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
   if (!is_limited()) return os::vm_mmap(address, bytes, protection, flags, fd, offset);
   if ((flags & MAP_FIXED) != 0) forget(address, bytes);
-  const long result = os::vm_mmap(address, bytes, protection, flags, fd, offset);
+  if (anon_wanted(bytes, protection, flags)) return anon_map(bytes, protection);
+  const bool is_fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  const long result = is_fixed && anon_touches(address, bytes)
+                          ? anon_map_fixed(static_cast<char*>(address), bytes, protection, flags, fd, offset)
+                          : os::vm_mmap(address, bytes, protection, flags, fd, offset);
   if (is_error(result)) return result;
   FilePages::Kind kind;
   if (is_wanted(bytes, protection, flags, fd, kind))
@@ -67,6 +76,7 @@ long process_mmap(void* address, size_t bytes, int protection, int flags, int fd
 
 long process_munmap(void* address, size_t bytes) {
   forget(address, bytes);
+  if (anon_touches(address, bytes)) return anon_unmap(static_cast<char*>(address), bytes);
   return os::vm_munmap(address, bytes);
 }
 
@@ -83,7 +93,11 @@ long process_mremap(void* address, size_t bytes, size_t new_bytes, int flags, vo
   }
   forget(address, bytes);
   if ((flags & MREMAP_FIXED) != 0) forget(new_address, new_bytes);
-  const long result = os::vm_mremap(address, bytes, new_bytes, flags, new_address);
+  const bool is_own = anon_touches(address, bytes);
+  if (!is_own && (flags & MREMAP_FIXED) != 0 && anon_touches(new_address, new_bytes))
+    if (const long error = anon_give_way(static_cast<char*>(new_address), new_bytes); error != 0) return error;
+  const long result = is_own ? anon_remap(old, bytes, new_bytes, flags, static_cast<char*>(new_address))
+                             : os::vm_mremap(address, bytes, new_bytes, flags, new_address);
   if (is_error(result)) {
     if (known && bytes != 0) add(old, bytes, kind);
   } else if (known) {

@@ -109,9 +109,10 @@ void prepare() {
     EarlyTouched early;
     early.collect_streams();
     process_settings_mutex().lock_for_fork();
-    callbacks_lock_for_fork();
+    // Before any lock that weir's threads take: another thread's fork may be at its end, which waits for kswapd.
     allocator.pause_reclaim();
     early.touch();
+    callbacks_lock_for_fork();
   } else {
     process_settings_mutex().lock_for_fork();
     callbacks_lock_for_fork();

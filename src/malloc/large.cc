@@ -32,7 +32,7 @@ constexpr size_t kDropBytes = size_t{32} << 20;
 // Flags of a run, in its descriptor.
 constexpr Pfn kMovedFlag = 1;   // a mapping of its own
 constexpr Pfn kCachedFlag = 2;  // freed, in a thread cache
-static_assert(kOwnedRun == 4, "the third one");
+static_assert(kOwnedRun == 4 && kMappedRun == 8, "the third and the fourth");
 
 bool is_cached_length(Pages count) {
   return count.v >= kMinCachedRun && count.v <= kMaxCachedRun;
@@ -152,7 +152,7 @@ RunView Allocator::find_run(const void* object) {
   const Pfn guard = options_->guard ? 1 : 0;
   if (pfn < guard) return {};
   const PageDesc& d = zone->desc(pfn - guard);
-  if (d.state != PageState::kRun || (d.next & kCachedFlag) != 0) return {};
+  if (d.state != PageState::kRun || (d.next & (kCachedFlag | kMappedRun)) != 0) return {};
   return {zone, pfn - guard};
 }
 
@@ -185,6 +185,18 @@ void Allocator::flush_runs(RunBin& bin, unsigned count) {
   }
   for (unsigned i = count; i < bin.count; ++i) bin.runs[i - count] = bin.runs[i];
   bin.count = static_cast<uint8_t>(bin.count - count);
+}
+
+char* Allocator::map_pages(Pages count) {
+  PageRequest request;
+  request.node = home_node();
+  request.type = kRunType;
+  request.count = count;
+  const PageGrant grant = pages_.alloc_pages(request);
+  if (!grant) return nullptr;
+  if (grant.run.resident.v != 0) clear_run(*grant.zone, grant.run.head, count);
+  grant.zone->mark_mapped(grant.run.head, count);
+  return grant.zone->address(grant.run.head);
 }
 
 BadPointer Allocator::free_large(ThreadCache* cache, void* object) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "config/conf.h"
+#include "malloc/anon_calls.h"
 #include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/file_calls.h"
@@ -22,6 +23,7 @@ namespace weir {
 namespace process_detail {
 
 // No code may write through the constant caches: their bins are empty and full, so the fast paths never do.
+constinit thread_local unsigned depth = 0;
 constinit thread_local CacheBins* cache = const_cast<CacheBins*>(&kNoCaches.first);
 constinit Allocator allocator;
 
@@ -172,6 +174,7 @@ void* copy_to_new(void* p, size_t now, size_t size) {
 }  // namespace
 
 void* malloc_slow(size_t size, const void* caller) {
+  const Inside inside;
   void* p = or_enomem(size, [size] { return allocate(size); });
   decay_poll_on_alloc();
   callbacks_poll(caller);
@@ -180,6 +183,7 @@ void* malloc_slow(size_t size, const void* caller) {
 
 void free_slow(void* p, const void* caller) {
   if (p == nullptr) return;
+  const Inside inside;
   const int saved_errno = errno;
   if (is_foreign(p)) {
     if (weir_foreign_free != nullptr)
@@ -276,6 +280,7 @@ void* process_calloc(size_t count, size_t size) {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return no_memory();
   if (bytes > kMaxSmallSize) {
+    const Inside inside;
     ThreadCache* own = own_cache();
     if (!started.load(std::memory_order_relaxed)) return no_memory();
     return or_enomem(bytes, [=] { return allocator.alloc_large(own, bytes, kPageSize, true); });
@@ -304,6 +309,7 @@ void* process_realloc(void* p, size_t size) {
   const size_t now = allocator.usable_size(p);
   if (now == 0) report_misuse({Misuse::kNotGivenOut, p, 0}, "realloc");
   if (size > kMaxSmallSize) {
+    const Inside inside;
     if (void* resized = allocator.resize_large(p, size)) return resized;
   }
   return copy_to_new(p, now, size);
@@ -311,6 +317,7 @@ void* process_realloc(void* p, size_t size) {
 
 void* process_memalign(size_t alignment, size_t size) {
   if (alignment <= kMinAlignment) return process_malloc(size);
+  const Inside inside;
   ThreadCache* own = own_cache();
   if (!started.load(std::memory_order_relaxed)) return no_memory();
   const size_t size_class = class_of_aligned(size, alignment);
@@ -333,6 +340,7 @@ size_t process_usable_size(const void* p) {
 
 size_t process_trim() {
   size_t bytes = 0;
+  const Inside inside;
   if (process_start()) report_misuse(allocator.trim(own_cache(), bytes), "free");
   return bytes;
 }
@@ -353,6 +361,7 @@ Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
 
 long process_madvise(void* address, size_t bytes, int advice) {
   process_about_to_advise(address, bytes, advice);
+  if (anon_ignores(address, bytes, advice)) return 0;
   char* end = nullptr;
   Reclaimer* const reclaimer = Reclaimer::gives_up(advice) ? reclaimer_of(address, bytes, end) : nullptr;
   if (reclaimer == nullptr) return os::vm_advise(address, bytes, advice);
@@ -364,7 +373,9 @@ long process_mprotect(void* address, size_t bytes, int protection, int key) {
   char* end = nullptr;
   Reclaimer* const reclaimer = reclaimer_of(address, bytes, end);
   if (reclaimer == nullptr) return os::vm_protect(address, bytes, protection, key);
-  return reclaimer->protect(static_cast<char*>(address), end, protection, key);
+  const long result = reclaimer->protect(static_cast<char*>(address), end, protection, key);
+  if (result == 0) anon_protected(static_cast<char*>(address), bytes, protection);
+  return result;
 }
 
 void process_release_caches() {

@@ -5,6 +5,7 @@
 // Invariants: errno changes only on failure (ENOMEM, EINVAL), and free never changes it.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 
 #include "malloc/allocator.h"
@@ -25,6 +26,23 @@ namespace process_detail {
 extern constinit thread_local CacheBins* cache;
 // Constant once the first allocation has returned.
 extern Allocator allocator;
+
+// How often this thread is within weir, where it may hold a lock: what interrupts it then must not want one.
+extern constinit thread_local unsigned depth;
+class Inside {
+ public:
+  Inside() { change(1); }
+  ~Inside() { change(~0u); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  static void change(unsigned by) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    depth = depth + by;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+};
 
 void* malloc_slow(size_t size, const void* caller);
 void free_slow(void* p, const void* caller);

@@ -102,6 +102,10 @@ void vm_unmap(void* address, size_t bytes) {
   syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
 }
 
+void vm_unlock(void* address, size_t bytes) {
+  syscall6(SYS_munlock, as_arg(address), static_cast<long>(bytes));
+}
+
 long vm_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
   const long result = syscall6(SYS_mmap, as_arg(address), static_cast<long>(bytes), protection, flags, fd, offset);
   end_map();

@@ -343,6 +343,23 @@ bool Buddy::take_following(Pfn next, Pages count) {
   return true;
 }
 
+bool Buddy::take_range(Pfn first, Pages count) {
+  if (first + count.v > end_) return false;
+  // Where the block begins that it lies in.
+  Pfn head = first;
+  while (head != 0 && first - head < kMaxOrderPages && pages_[head].state != PageState::kFree) {
+    const bool is_inside =
+        pages_[head].state == PageState::kBody || (head == first && pages_[head].state == PageState::kFreeTail);
+    if (!is_inside) return false;
+    --head;
+  }
+  const Pages lead(first - head);
+  if (pages_[head].state != PageState::kFree || head + (Pfn{1} << pages_[head].order) <= first) return false;
+  if (!take_following(head, lead + count)) return false;
+  if (lead.v != 0) give_range(head, lead);
+  return true;
+}
+
 void Buddy::give_block(Pfn pfn, unsigned order) {
   const MigrateType type = pageblock_type(pfn);
   uint32_t resident = resident_in(pfn, order);

@@ -40,6 +40,8 @@ class Buddy {
   Pfn become_run(Pfn head, Pages count);
   // Takes the `count` pages that follow [.., next) if all are free; their former heads become kBody.
   bool take_following(Pfn next, Pages count);
+  // Takes [first, first + count) if all of it is free, wherever in blocks that is.
+  bool take_range(Pfn first, Pages count);
   // Free pages at `next`, counted up to `most`.
   Pages free_at(Pfn next, Pages most) const;
   // Free whole blocks of the largest order that end exactly at the managed range's end.

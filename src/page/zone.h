@@ -83,6 +83,10 @@ struct ZoneStats {
 #undef VMSTAT
 };
 
+// Flags of a run, in `next` of its head: the program has it from mmap; and has changed the protection of some of it.
+// (The lower ones are malloc's.)
+inline constexpr Pfn kMappedRun = 8, kProtectedRun = 16;
+
 // Whether the owner of a run that is given back may have written to it.
 enum class Touched : bool { kNo, kYes };
 
@@ -109,6 +113,20 @@ class Zone {
   void shrink_run(Pfn head, Pages count, Pages keep, Touched touched = Touched::kYes);
   // Gives the first `lead` pages of an untouched run back; returns the new head.
   Pfn split_run(Pfn head, Pages count, Pages lead);
+
+  // -- runs that the program has from mmap and may give back in parts, page by page (zone_mapped.cc)
+  // A run that was just taken is one. From then on it is several, none of which reaches into another pageblock.
+  void mark_mapped(Pfn head, Pages count);
+  // How many pages from `first` on, at most so many, are of such runs.
+  Pages mapped_at(Pfn first, Pages most);
+  // Takes exactly these pages, if all are free, as such a run. Not charged: their touches must be seen, or counted.
+  [[nodiscard]] bool take_mapped(Pfn first, Pages count, PageRun& run);
+  // Whether the protection of some of them may be another one than at first; noted, or told. `interrupts`: in the
+  // handler of a signal, whose thread may have the zone's lock, and does nothing with these pages.
+  void note_protected(Pfn first, Pages count, bool interrupts = false);
+  bool is_protected(Pfn first, Pages count);
+  // Gives such pages back, which must all be of such runs.
+  void release_mapped(Pfn first, Pages count);
 
   // Has pages of a block or run stay in memory, whatever the limit is, for as long as they are given out.
   void keep(Pfn first, Pages count) {
@@ -213,6 +231,9 @@ class Zone {
   bool grow_for_contiguous(Pages count) WEIR_REQUIRES(mutex_);
   PageRun finish(Pfn head, Pages count, Charge charge) WEIR_REQUIRES(mutex_);
   void note_touched(Pfn first, Pages count) WEIR_REQUIRES(mutex_);
+  Pfn mapped_head(Pfn pfn) const WEIR_REQUIRES(mutex_);
+  void note_protected_locked(Pfn first, Pages count) WEIR_NO_TSA;
+  void become_mapped(Pfn first, Pages count) WEIR_REQUIRES(mutex_);
   size_t clear_resident(Pfn first, Pages count);
   bool renew_limited(Pfn first, Pages count);
   Stretch find_kept(Pfn first, Pfn end) const;

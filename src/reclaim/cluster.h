@@ -67,6 +67,7 @@ struct alignas(64) ClusterMore {
   std::atomic<uint64_t> rejected_ms;  // when one of them was the last time
   std::atomic<uint64_t> unevictable;  // stay in memory as long as they are allocated
   std::atomic<uint64_t> retired;      // of an owner that was emptied: touching them is an error
+  std::atomic<uint64_t> foreign;      // the program has mapped something else there: they are nobody's here any more
 };
 
 // Pages [first, end) of a cluster.

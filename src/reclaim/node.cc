@@ -325,7 +325,18 @@ bool NodeReclaim::register_pageblock(uint32_t pageblock) {
   const int fd = uffd_of(c);
   // Pages move between addresses of the same userfaultfd only, and copies are put into registered ones.
   if (os::uffd_register(fd, staging_address(c * kClusterPages), bytes, false) < 0) return false;
-  return os::uffd_register(fd, zone_->address(c * kClusterPages), bytes, shards_->write_protect) >= 0;
+  const auto adopt = [&](Pfn first, Pfn end) {
+    return os::uffd_register(fd, zone_->address(first), (end - first) * kPageSize, shards_->write_protect) >= 0;
+  };
+  // What else the program has mapped there may be of a kind that cannot be registered.
+  Pfn first = c * kClusterPages;
+  const Pfn end = first + static_cast<Pfn>(kPageblockPages);
+  for (Pfn at = first; at < end; ++at) {
+    if ((foreign(cluster_of(at)) & page_bit(at)) == 0) continue;
+    if (first < at && !adopt(first, at)) return false;
+    first = at + 1;
+  }
+  return first == end || adopt(first, end);
 }
 
 void NodeReclaim::touch_all() {

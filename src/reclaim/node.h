@@ -134,6 +134,10 @@ class NodeReclaim {
   bool fill_dropped_at(const void* address);
   // madvise for pages that follow each other in a cluster, by advice that gives their content up; as the kernel does.
   [[nodiscard]] long give_up(ClusterId c, uint64_t pages, int advice);
+  // The program maps something else at these pages, which are allocated, and is never given them back: their content is
+  // dropped, and they are left alone from now on.
+  void give_away(ClusterId c, uint64_t pages);
+  uint64_t foreign(ClusterId c) const { return map_.more(c).foreign.load(std::memory_order_relaxed); }
   // pkey_mprotect for such pages.
   [[nodiscard]] long protect(ClusterId c, uint64_t pages, int protection, int key);
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }

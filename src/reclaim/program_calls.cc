@@ -58,6 +58,34 @@ long NodeReclaim::protect(ClusterId c, uint64_t pages, int protection, int key) 
                        [&](char* begin, size_t bytes) { return os::vm_protect(begin, bytes, protection, key); });
 }
 
+void NodeReclaim::give_away(ClusterId c, uint64_t pages) {
+  const os::SignalsHeldBack uninterrupted;
+  claim_wait(c, pages);
+  forget_content(c, pages);
+  // Who claims one later looks at that before it does anything.
+  map_[c].allocated.fetch_and(~pages);
+  map_.more(c).foreign.fetch_or(pages);
+  zone_->uncharge(c, pages);
+  release_from_outside(c, pages);
+}
+
+void Reclaimer::give_away(char* begin, char* end) {
+  has_foreign_ = true;
+  static_cast<void>(in_parts(
+      begin, end, true,
+      [](NodeReclaim& node, ClusterId c, uint64_t pages) {
+        node.give_away(c, pages);
+        return 0L;
+      },
+      [](char*, size_t) { return 0L; }));
+}
+
+bool Reclaimer::is_foreign(const void* address) {
+  Pfn pfn = 0;
+  NodeReclaim* const node = node_of(address, pfn);
+  return node != nullptr && (node->foreign(cluster_of(pfn)) & page_bit(pfn)) != 0;
+}
+
 // Where the first arena behind `begin` starts, or `end`.
 char* Reclaimer::next_arena(char* begin, char* end) const {
   for (unsigned i = 0; i < nr_nodes_; ++i) {

@@ -205,6 +205,11 @@ class Reclaimer {
   static bool gives_up(int advice);
   // madvise with such advice.
   [[nodiscard]] long give_up(char* begin, char* end, int advice);
+  // The program is about to map something else at pages of its own there.
+  void give_away(char* begin, char* end);
+  // Whether it has; anywhere.
+  bool is_foreign(const void* address);
+  bool has_foreign() const { return has_foreign_; }
   // mprotect, or pkey_mprotect (os::vm_protect).
   [[nodiscard]] long protect(char* begin, char* end, int protection, int key);
 
@@ -456,7 +461,8 @@ class Reclaimer {
   static constexpr int kNotOpened = INT32_MIN;
   int pagemap_ = kNotOpened, silent_uffd_ = kNotOpened;
   weir_stats_page* published_ = nullptr;
-  int page_fd_ = -1;                              // in the program's table, until weir's threads have it
+  int page_fd_ = -1;  // in the program's table, until weir's threads have it
+  Live<bool> has_foreign_;
   std::atomic<FlusherThread*> flusher_{nullptr};  // once there was something to write
   ThreadCpus cpus_;
   ReclaimCounters counters_;

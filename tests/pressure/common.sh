@@ -1,12 +1,13 @@
 # common.sh: sourced by the tests of programs inside a limit, which are called with LIBRARY WEIR SAMPLER: the drop-in, the
 # command `weir` and rss_sampler. Stands on ../programs/common.sh.
 #
-#   compare_limited TITLE FUNCTION [anon|heap]
+#   compare_limited TITLE FUNCTION [anon|heap|mapped]
 #       runs FUNCTION plainly, with weir and no limit, and with half of the peak found then as limit, each in an empty
 #       directory of its own (a half again, up to twice, when nothing had to be swapped then). Demands: the same standard
 #       output and exit status each time; resident memory, which the kernel tells every 10 ms, within the limit (5% or
 #       8 MiB above it at most) and at its highest what weir says that it was; pages that really were swapped out; not a
-#       word from weir but its summary. What is counted: rss_sampler --help; heap for programs that map much themselves.
+#       word from weir but its summary. What is counted: rss_sampler.cc; heap for programs that map much which weir has
+#       no part in; mapped for those whose memory is weir's only under a limit: then the limit is half of their anon.
 #       The times are printed to be known, and judged by nobody.
 # In FUNCTION, the programs that are the subject are started with "$limited" PROGRAM ARGS..., servers with their standard
 # error appended to "$PRESSURE_ERR".
@@ -103,6 +104,7 @@ check_samples() {
 compare_limited() {
   local title=$1 function=$2 peak divisor
   export PRESSURE_COUNT=${3:-anon} PRESSURE_LIMIT=0
+  [ "$PRESSURE_COUNT" != mapped ] || PRESSURE_COUNT=anon
   rm -rf "${room:?}"/samples.* "${room:?}"/{plain,unlimited,limited}{,.out,.err}
   run_pressure_mode plain "$function"
   grep -qax 'exit status 0' "$room/plain.out" || { tail -n 5 "$room/plain.err" >&2; fail "$title fails also without weir"; }
@@ -112,6 +114,7 @@ compare_limited() {
   no_complaints unlimited
   peak=$(cat "$room"/samples.unlimited/* | field peak | sort -n | tail -n 1)
   [ "${peak:-0}" -ge "$least_peak" ] || fail "$title holds $((${peak:-0} >> 10)) KiB: too little to be a test of limits"
+  [ "${3:-}" != mapped ] || PRESSURE_COUNT=heap
   for divisor in 2 4 8; do
     PRESSURE_LIMIT=$((peak / divisor))
     rm -rf "$room/samples.limited"

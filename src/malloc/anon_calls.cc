@@ -1,0 +1,362 @@
+#include "malloc/anon_calls.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "malloc/decay.h"
+#include "malloc/file_calls.h"
+#include "malloc/oom.h"
+#include "malloc/process.h"
+#include "os/vm.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+
+namespace weir {
+namespace {
+
+// Less is a stack's guard, a table: not worth a run. (The least that allocators map at a time is 256 KiB.)
+constexpr size_t kLeastBytes = size_t{128} << 10;
+// Inaccessible memory is taken where a piece of it is about to be made accessible, as allocators do that align what
+// they map by cutting it (V8: 508 KiB); more is a place in which a program lays out its own mappings.
+constexpr size_t kMostReserved = size_t{4} << 20;
+// Of the limit: what is larger is never all used, and each 2 MiB of it costs 8 KiB of descriptors.
+constexpr uint64_t kMostLimits = 4;
+
+constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+// With these it is not just memory, or must lie at a certain place.
+constexpr int kSpecial = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_GROWSDOWN | MAP_HUGETLB | MAP_LOCKED | MAP_STACK |
+#ifdef MAP_32BIT
+                         MAP_32BIT |
+#endif
+                         MAP_SYNC;
+constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+
+// A handler of a signal came while its thread was within weir.
+bool interrupts_weir() {
+  return process_detail::depth != 0;
+}
+
+bool is_anonymous(int flags) {
+  return (flags & MAP_TYPE) == MAP_PRIVATE && (flags & MAP_ANONYMOUS) != 0 && (flags & MAP_HUGETLB) == 0;
+}
+
+Reclaimer* swapping_reclaimer() {
+  Reclaimer* const reclaimer = process_started() ? process_allocator().reclaimer() : nullptr;
+  return reclaimer != nullptr && reclaimer->mode() == Reclaimer::Mode::kSwap ? reclaimer : nullptr;
+}
+
+char* as_bytes(long address) {
+  return reinterpret_cast<char*>(address);  // NOLINT: what mmap returned
+}
+
+long as_number(const char* address) {
+  return static_cast<long>(reinterpret_cast<uintptr_t>(address));
+}
+
+bool is_error(long result) {
+  return result < 0 && result >= -4095;
+}
+
+// Pages that follow each other in one zone.
+struct Place {
+  Zone* zone = nullptr;
+  Pfn first = 0;
+  Pages count{};
+
+  char* begin() const { return zone->address(first); }
+  size_t bytes() const { return bytes_of(count); }
+  Place part(Pages from, Pages length) const { return {zone, first + static_cast<Pfn>(from.v), length}; }
+};
+
+// Where that is throughout in the accessible part of one arena; no zone: it is not.
+Place place_of(const char* address, size_t bytes) {
+  Place place;
+  place.count = pages_of(bytes);
+  Zone* const zone = process_allocator().zone_at(address);
+  if (zone == nullptr || zone != process_allocator().zone_at(address + bytes_of(place.count) - 1)) return place;
+  place.zone = zone;
+  place.first = zone->pfn_of(address);
+  return place;
+}
+
+// The pages from `from` on that are alike: what is mapped there is the program's own affair, or it is not.
+Pages alike(const Place& place, Pages from, bool& foreign) {
+  Reclaimer& reclaimer = *process_allocator().reclaimer();
+  foreign = false;
+  if (!reclaimer.has_foreign()) return place.count - from;
+  foreign = reclaimer.is_foreign(place.begin() + bytes_of(from));
+  Pages length(1);
+  while (from + length < place.count && reclaimer.is_foreign(place.begin() + bytes_of(from + length)) == foreign)
+    length += Pages(1);
+  return length;
+}
+
+template <class Visit>
+long for_alike(const Place& place, Visit visit) {
+  bool foreign = false;
+  for (Pages at(0), length; at < place.count; at += length) {
+    length = alike(place, at, foreign);
+    if (const long result = visit(place.part(at, length), foreign); is_error(result)) return result;
+  }
+  return 0;
+}
+
+// The zone's questions, asked so that who interrupts them asks none.
+void note_protected(const Place& place) {
+  const bool interrupts = interrupts_weir();
+  const process_detail::Inside inside;
+  place.zone->note_protected(place.first, place.count, interrupts);
+}
+
+bool is_protected(const Place& place) {
+  const process_detail::Inside inside;
+  return place.zone->is_protected(place.first, place.count);
+}
+
+// Of a place's pages from `from` on.
+Pages mapped_from(const Place& place, Pages from) {
+  const process_detail::Inside inside;
+  return place.zone->mapped_at(place.first + static_cast<Pfn>(from.v), place.count - from);
+}
+
+long protect(const Place& place, int protection) {
+  Reclaimer* const reclaimer = process_allocator().reclaimer();
+  const long result = reclaimer->protect(place.begin(), place.begin() + place.bytes(), protection, os::kNoKey);
+  if (result == 0 && protection != kReadWrite) note_protected(place);
+  return result;
+}
+
+// Nothing of the arena may be missing: a child of a fork registers all of it.
+void plug(const Place& place) {
+  static_cast<void>(
+      os::vm_mmap(place.begin(), place.bytes(), PROT_NONE, kAnonymous | MAP_NORESERVE | MAP_FIXED, -1, 0));
+}
+
+// Pages that are all of mapped runs.
+void give_back(const Place& place) {
+  const process_detail::Inside inside;
+  static_cast<void>(for_alike(place, [](const Place& part, bool foreign) {
+    if (foreign) {
+      plug(part);
+      return 0L;
+    }
+    if (is_protected(part)) static_cast<void>(protect(part, kReadWrite));
+    os::vm_unlock(part.begin(), part.bytes());
+    part.zone->release_mapped(part.first, part.count);
+    return 0L;
+  }));
+}
+
+// All of a place becomes the program's, where it is not yet; false: some of it is somebody else's.
+bool take_all(const Place& place) {
+  const process_detail::Inside inside;
+  for (Pages at(0); at < place.count;) {
+    const Pages rest = place.count - at;
+    if (const Pages mine = mapped_from(place, at); mine.v != 0) {
+      at += mine;
+      continue;
+    }
+    Pages missing(1);
+    while (missing < rest && mapped_from(place, at + missing).v == 0) missing += Pages(1);
+    PageRun run;
+    if (!place.zone->take_mapped(place.first + static_cast<Pfn>(at.v), missing, run)) return false;
+    process_allocator().reclaimer()->keep_within_budget(*place.zone);
+    at += missing;
+  }
+  return true;
+}
+
+// Fresh pages in place of what is there.
+long renew(const Place& place, int protection, int flags) {
+  return for_alike(place, [&](const Place& part, bool foreign) {
+    if (foreign) return os::vm_mmap(part.begin(), part.bytes(), protection, flags | MAP_FIXED, -1, 0);
+    Reclaimer& reclaimer = *process_allocator().reclaimer();
+    os::vm_unlock(part.begin(), part.bytes());
+    const long given = reclaimer.give_up(part.begin(), part.begin() + part.bytes(), MADV_DONTNEED);
+    return given != 0 ? given : protect(part, protection);
+  });
+}
+
+// What is there in [begin, end) of a place, to another address.
+void copy_content(const Place& place, char* to) {
+  const Pfn end = place.first + static_cast<Pfn>(place.count.v);
+  for (Zone::Stretch s = place.zone->find_content(place.first, end); s.first != end;
+       s = place.zone->find_content(s.end, end))
+    memcpy(to + (s.first - place.first) * kPageSize, place.zone->address(s.first), (s.end - s.first) * kPageSize);
+}
+
+// What the program has mapped there moves to another place by itself.
+long move_foreign(const Place& place, size_t new_bytes, int flags, char* new_address) {
+  const long result = os::vm_mremap(place.begin(), place.bytes(), new_bytes, flags, new_address);
+  if (!is_error(result)) plug(place);
+  return result;
+}
+
+// All of a place is about to be replaced by something that is not weir's; 0 or -errno.
+long give_away(const Place& place) {
+  if (place.zone == nullptr || interrupts_weir() || !take_all(place)) return -ENOMEM;
+  os::vm_unlock(place.begin(), place.bytes());
+  process_allocator().reclaimer()->give_away(place.begin(), place.begin() + place.bytes());
+  return 0;
+}
+
+// Where the pages behind a place are free, it can grow there.
+bool grow_in_place(const Place& place, Pages more) {
+  const process_detail::Inside inside;
+  PageRun run;
+  const Place behind = place.part(place.count, more);
+  if (!process_allocator().reclaimer()->may_take(*place.zone, more)) return false;
+  if (!place.zone->take_mapped(behind.first, more, run)) return false;
+  process_allocator().reclaimer()->keep_within_budget(*place.zone);
+  if (run.resident.v != 0) process_allocator().clear_pages(*place.zone, behind.first, more);
+  return true;
+}
+
+// Another mapping of the wished length with the same content; the old one is given up.
+long move(const Place& place, Pages wanted, int flags, char* new_address) {
+  const bool fixed = (flags & MREMAP_FIXED) != 0;
+  const long result = process_mmap(fixed ? new_address : nullptr, bytes_of(wanted), kReadWrite,
+                                   kAnonymous | MAP_NORESERVE | (fixed ? MAP_FIXED : 0), -1, 0);
+  if (is_error(result)) return result;
+  if (is_protected(place)) static_cast<void>(protect(place, kReadWrite));
+  copy_content(place.part(Pages(0), std::min(place.count, wanted)), as_bytes(result));
+  if ((flags & MREMAP_DONTUNMAP) != 0)
+    static_cast<void>(renew(place, kReadWrite, kAnonymous));
+  else
+    give_back(place);
+  return result;
+}
+
+}  // namespace
+
+bool anon_wanted(size_t bytes, int protection, int flags) {
+  if (bytes < kLeastBytes || !is_anonymous(flags) || (flags & kSpecial) != 0) return false;
+  if (protection != kReadWrite && (protection != PROT_NONE || bytes > kMostReserved)) return false;
+  Reclaimer* const reclaimer = swapping_reclaimer();
+  return reclaimer != nullptr && process_options().mmap && !interrupts_weir() &&
+         bytes <= bytes_of(reclaimer->limit()) * kMostLimits;
+}
+
+long anon_map(size_t bytes, int protection) {
+  char* memory = nullptr;
+  for (unsigned tries = 0; memory == nullptr; ++tries) {
+    if (tries != 0 && (tries > kMostOomTries || !oom_allocation_failed(bytes))) return -ENOMEM;
+    const process_detail::Inside inside;
+    memory = process_allocator().map_pages(pages_of(bytes));
+  }
+  decay_poll_on_alloc();
+  const Place place = place_of(memory, bytes);
+  if (protection == kReadWrite) return as_number(memory);
+  if (const long result = protect(place, protection); result != 0) {
+    give_back(place);
+    return result;
+  }
+  return as_number(memory);
+}
+
+bool anon_touches(const void* address, size_t bytes) {
+  if (!process_started() || process_allocator().reclaimer() == nullptr) return false;
+  const AddressMap& map = process_allocator().map();
+  const size_t offset = map.offset_of(address);
+  // Below them it wraps around, to the distance up to them.
+  return offset < map.covered() || size_t{0} - offset < align_up(bytes, kPageSize);
+}
+
+long anon_map_fixed(char* address, size_t bytes, int protection, int flags, int fd, long offset) {
+  if (!is_page_range(address, bytes)) return -EINVAL;
+  const Place place = place_of(address, bytes);
+  if (place.zone == nullptr || interrupts_weir()) return -ENOMEM;
+  if ((flags & MAP_FIXED_NOREPLACE) != 0) {
+    for (Pages at(0); at < place.count; at += Pages(1))
+      if (mapped_from(place, at).v != 0) return -EEXIST;
+  }
+  // As the kernel: with nothing but its own, it stays as it was.
+  if (!is_anonymous(flags)) {
+    const int elsewhere = flags & ~(MAP_FIXED | MAP_FIXED_NOREPLACE);
+    const long tried = os::vm_mmap(nullptr, bytes, protection, elsewhere, fd, offset);
+    if (is_error(tried)) return tried;
+    static_cast<void>(os::vm_munmap(as_bytes(tried), bytes));
+  }
+  if (is_anonymous(flags)) {
+    if (!take_all(place)) return -ENOMEM;
+    const long result = renew(place, protection, flags & ~MAP_FIXED_NOREPLACE);
+    return is_error(result) ? result : as_number(address);
+  }
+  if (const long result = give_away(place); result != 0) return result;
+  return os::vm_mmap(address, bytes, protection, (flags & ~MAP_FIXED_NOREPLACE) | MAP_FIXED, fd, offset);
+}
+
+long anon_unmap(char* address, size_t bytes) {
+  if (!is_page_range(address, bytes)) return -EINVAL;
+  const bool interrupts = interrupts_weir();
+  const process_detail::Inside inside;
+  char* const end = address + align_up(bytes, kPageSize);
+  while (address < end) {
+    Zone* const zone = process_allocator().zone_at(address);
+    if (zone == nullptr) {
+      // Up to where an arena begins.
+      char* stop = address;
+      while (stop < end && process_allocator().zone_at(stop) == nullptr) stop += kPageSize;
+      if (!anon_touches(address, kPageSize))
+        if (const long result = os::vm_munmap(address, static_cast<size_t>(stop - address)); result != 0) return result;
+      address = stop;
+      continue;
+    }
+    // Rather lose the pages than wait for oneself.
+    if (interrupts) {
+      address += kPageSize;
+      continue;
+    }
+    const Pfn first = zone->pfn_of(address);
+    const Pages mine = zone->mapped_at(first, Pages(static_cast<uint64_t>(end - address) >> kPageShift));
+    if (mine.v != 0) give_back({zone, first, mine});
+    // What is there that the program has not mapped is not its to unmap.
+    address += mine.v != 0 ? bytes_of(mine) : kPageSize;
+  }
+  decay_poll_on_free(__builtin_return_address(0));
+  return 0;
+}
+
+long anon_remap(char* address, size_t bytes, size_t new_bytes, int flags, char* new_address) {
+  if (!is_page_range(address, bytes) || new_bytes == 0 || new_bytes > PTRDIFF_MAX) return -EINVAL;
+  const Place place = place_of(address, bytes);
+  if (interrupts_weir()) return -ENOMEM;
+  if (place.zone == nullptr || mapped_from(place, Pages(0)) < place.count) return -EFAULT;
+  const Pages wanted = pages_of(new_bytes);
+  if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) == 0) {
+    if (wanted < place.count) give_back(place.part(wanted, place.count - wanted));
+    if (wanted <= place.count) return as_number(address);
+  }
+  bool foreign = false;
+  // As in the kernel, only what is of one kind can be moved, or grow.
+  if (alike(place, Pages(0), foreign) < place.count) return -EFAULT;
+  if (foreign) return (flags & MREMAP_MAYMOVE) != 0 ? move_foreign(place, new_bytes, flags, new_address) : -ENOMEM;
+  if ((flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) == 0 && grow_in_place(place, wanted - place.count))
+    return as_number(address);
+  return (flags & MREMAP_MAYMOVE) != 0 ? move(place, wanted, flags, new_address) : -ENOMEM;
+}
+
+long anon_give_way(char* address, size_t bytes) {
+  return is_page_range(address, bytes) ? give_away(place_of(address, bytes)) : -EINVAL;
+}
+
+void anon_protected(char* address, size_t bytes, int protection) {
+  if (protection == kReadWrite || !anon_touches(address, bytes)) return;
+  const Place place = place_of(address, bytes);
+  if (place.zone != nullptr) note_protected(place);
+}
+
+bool anon_ignores(const void* address, size_t bytes, int advice) {
+  return (advice == MADV_DONTFORK || advice == MADV_DOFORK) && is_page_range(address, bytes) &&
+         anon_touches(address, bytes);
+}
+
+}  // namespace weir
