@@ -1,6 +1,9 @@
 /* fork_chain.c: many children and long lines of them, each seeing every byte: a storm in waves, grandchildren five
- * deep that all write, daemon(), a snapshot that is verified while the parent overwrites everything. */
-// limit: cases=storm,deep,daemon,snapshot timeout=120
+ * deep that all write, daemon(), a snapshot that is verified while the parent overwrites everything, and threads that
+ * fork at the same time while memory is short. */
+// limit: cases=storm,deep,daemon,snapshot,together timeout=120
+#include <pthread.h>
+
 #include "limit.h"
 
 enum { kWaves = 20, kWaveChildren = 10, kDepth = 5 };
@@ -82,6 +85,43 @@ static void snapshot(void) {
   }
 }
 
+enum { kForkers = 4, kWriters = 2, kForks = 120 };
+static struct Dataset scratch[kWriters];
+static volatile int stop;
+
+static void* fork_often(void* unused) {
+  for (int i = 0; i < kForks; ++i) {
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) _exit(0);
+    expect_success(child);
+  }
+  return unused;
+}
+
+static void* write_until_stop(void* number) {
+  struct Dataset* own = &scratch[(uintptr_t)number];
+  for (uint32_t generation = 2; !stop; ++generation) {
+    rewrite_data(own, generation % 4000);
+    free(calloc(1, 3 * MIB));
+  }
+  check_data(own);
+  return NULL;
+}
+
+static void together(void) {
+  pthread_t forkers[kForkers], writers[kWriters];
+  for (uintptr_t i = 0; i < kWriters; ++i) {
+    make_data(&scratch[i], 16 * MIB);
+    CHECK(pthread_create(&writers[i], NULL, write_until_stop, (void*)i) == 0);
+  }
+  for (int i = 0; i < kForkers; ++i) CHECK(pthread_create(&forkers[i], NULL, fork_often, NULL) == 0);
+  for (int i = 0; i < kForkers; ++i) CHECK(pthread_join(forkers[i], NULL) == 0);
+  stop = 1;
+  for (int i = 0; i < kWriters; ++i) CHECK(pthread_join(writers[i], NULL) == 0);
+  check_data(&data);
+}
+
 int main(int argc, char** argv) {
   contract_begin(110);
   CHECK(argc == 2);
@@ -90,6 +130,7 @@ int main(int argc, char** argv) {
   if (strcmp(argv[1], "deep") == 0) descend(0);
   if (strcmp(argv[1], "daemon") == 0) as_daemon();
   if (strcmp(argv[1], "snapshot") == 0) snapshot();
+  if (strcmp(argv[1], "together") == 0) together();
   free_data(&data);
   return 0;
 }
