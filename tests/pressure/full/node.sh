@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # node: about 200 MiB of buffers, which it takes from malloc, written and read in random order, compressed, and worker
-# threads. Its own heap for objects comes from mmap and is not weir's, so only weir's part is counted.
+# threads, each of which has a heap of V8's that is mapped.
 . "$(dirname "$0")/../common.sh"
 need node
 
@@ -38,4 +38,4 @@ if (!isMainThread) {
 }
 SCRIPT
 run_script() { "$limited" node "$room/script.js"; }
-compare_limited "node" run_script heap
+compare_limited "node" run_script mapped
