@@ -275,9 +275,25 @@ void Reclaimer::share_out() {
       if (nodes_[i] != nullptr) give_budget(*nodes_[i], share_of(NodeId(static_cast<uint16_t>(i)), budget()));
     return;
   }
-  const uint64_t left = left_of_rss();
-  for (unsigned i = 0; i < nr_nodes_; ++i)
-    if (nodes_[i] != nullptr) give_budget(*nodes_[i], Pages(left / nr_nodes_));
+  share_out_rss(left_of_rss());
+}
+
+// Each node keeps what is in use there, and all have as much free: whichever of them the program's memory lies on, it
+// is not swapped out while there is room. Where there is less than what is in use, all give up the same part.
+void Reclaimer::share_out_rss(uint64_t left) {
+  uint64_t used[kMaxNodes] = {}, all = 0, nodes = 0;
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    used[i] = nodes_[i]->zone().used().v;
+    all += used[i];
+    ++nodes;
+  }
+  for (unsigned i = 0; i < nr_nodes_; ++i) {
+    if (nodes_[i] == nullptr) continue;
+    const auto part = static_cast<unsigned __int128>(used[i]) * left / std::max<uint64_t>(all, 1);
+    const uint64_t managed = left >= all ? used[i] + (left - all) / nodes : static_cast<uint64_t>(part);
+    give_budget(*nodes_[i], Pages(managed));
+  }
 }
 
 }  // namespace weir

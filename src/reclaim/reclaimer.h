@@ -353,6 +353,7 @@ class Reclaimer {
   void change_policies();
   void give_budget(NodeReclaim& node, Pages managed) WEIR_REQUIRES(budget_mutex_);
   void share_out() WEIR_REQUIRES(budget_mutex_);
+  void share_out_rss(uint64_t left) WEIR_REQUIRES(budget_mutex_);
   void update_policy();
   void reduce_pool(Kswapd& kswapd);
   FlushPolicy flush_policy() const;

@@ -7,7 +7,7 @@
 #include "limit.h"
 #include "weir/weir.h"
 
-enum { kThreads = 2, kChanges = 40, kChildren = 8 };
+enum { kThreads = 2, kChanges = 24, kChildren = 3 };
 
 static struct Dataset data;
 static struct Dataset scratch[kThreads];
