@@ -444,9 +444,9 @@ static void handler(void) {
   action.sa_handler = map_in_handler;
   CHECK(sigaction(SIGPROF, &action, NULL) == 0 && setitimer(ITIMER_PROF, &often, NULL) == 0);
   uint64_t random = 3;
-  static void* objects[2000];
+  static void* objects[400];
   for (int i = 0; i < 20000 || handled < 100; ++i) {
-    unsigned slot = next_random(&random) % 2000;
+    unsigned slot = next_random(&random) % 400;
     free(objects[slot]);
     objects[slot] = malloc(1 + next_random(&random) % 40000);
     CHECK(objects[slot] != NULL);
