@@ -2,7 +2,8 @@
 // - It is about to filter its system calls, so that weir starts no thread from then on, for which a filter may end the
 //   process. prctl and syscall are the ways there (libseccomp uses the latter).
 // - It gives up content of its heap, which may lie elsewhere: madvise, also through syscall.
-// - It protects its heap, which may be on its way out or back: mprotect and pkey_mprotect, also through syscall.
+// - It protects or locks its heap, which may be on its way out or back: mprotect, pkey_mprotect, mlock, mlock2 and
+//   munlock, also through syscall.
 // - It maps files, which count where the limit is one of the whole process: mmap, munmap and mremap, also through
 //   syscall.
 #include <errno.h>
@@ -43,6 +44,17 @@ __attribute__((noinline)) long protect(long address, long bytes, long protection
   return is_error(result) ? fail(result) : result;
 }
 
+__attribute__((noinline)) long lock(long address, long bytes, long flags) {
+  const long result =
+      weir::process_mlock(reinterpret_cast<void*>(address), static_cast<size_t>(bytes), static_cast<int>(flags));
+  return is_error(result) ? fail(result) : result;
+}
+
+__attribute__((noinline)) long unlock(long address, long bytes) {
+  const long result = weir::process_munlock(reinterpret_cast<void*>(address), static_cast<size_t>(bytes));
+  return is_error(result) ? fail(result) : result;
+}
+
 __attribute__((noinline)) long map(long address, long bytes, long protection, long flags, long fd, long offset) {
   const long result =
       weir::process_mmap(reinterpret_cast<void*>(address), static_cast<size_t>(bytes), static_cast<int>(protection),
@@ -74,6 +86,9 @@ long weir_syscall(long n, long a, long b, long c, long d, long e, long f) {
   if (__builtin_expect(n == SYS_madvise, 0)) return advise(a, b, c);
   if (__builtin_expect(n == SYS_mprotect, 0)) return protect(a, b, c, weir::os::kNoKey);
   if (__builtin_expect(n == SYS_pkey_mprotect, 0)) return protect(a, b, c, d);
+  if (__builtin_expect(n == SYS_mlock, 0)) return lock(a, b, 0);
+  if (__builtin_expect(n == SYS_mlock2, 0)) return lock(a, b, c);
+  if (__builtin_expect(n == SYS_munlock, 0)) return unlock(a, b);
   if (__builtin_expect(n == SYS_mmap, 0)) return map(a, b, c, d, e, f);
   if (__builtin_expect(n == SYS_munmap, 0)) return unmap(a, b);
   if (__builtin_expect(n == SYS_mremap, 0)) return remap(a, b, c, d, e);
@@ -99,6 +114,18 @@ WEIR_EXPORT int mprotect(void* address, size_t bytes, int protection) noexcept {
 
 WEIR_EXPORT int pkey_mprotect(void* address, size_t bytes, int protection, int key) noexcept {
   return static_cast<int>(protect(reinterpret_cast<long>(address), static_cast<long>(bytes), protection, key));
+}
+
+WEIR_EXPORT int mlock(const void* address, size_t bytes) noexcept {
+  return static_cast<int>(lock(reinterpret_cast<long>(address), static_cast<long>(bytes), 0));
+}
+
+WEIR_EXPORT int mlock2(const void* address, size_t bytes, unsigned flags) noexcept {
+  return static_cast<int>(lock(reinterpret_cast<long>(address), static_cast<long>(bytes), static_cast<long>(flags)));
+}
+
+WEIR_EXPORT int munlock(const void* address, size_t bytes) noexcept {
+  return static_cast<int>(unlock(reinterpret_cast<long>(address), static_cast<long>(bytes)));
 }
 
 WEIR_EXPORT void* mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) noexcept {

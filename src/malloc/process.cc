@@ -378,6 +378,32 @@ long process_mprotect(void* address, size_t bytes, int protection, int key) {
   return result;
 }
 
+namespace {
+
+// mlock is content with any address; it means the page there.
+void begin_at_page(void*& address, size_t& bytes) {
+  const size_t before = reinterpret_cast<uintptr_t>(address) % kPageSize;
+  address = static_cast<char*>(address) - before;
+  bytes += before;
+}
+
+}  // namespace
+
+long process_mlock(void* address, size_t bytes, int flags) {
+  begin_at_page(address, bytes);
+  char* end = nullptr;
+  Reclaimer* const reclaimer = reclaimer_of(address, bytes, end);
+  return reclaimer != nullptr ? reclaimer->lock(static_cast<char*>(address), end, flags)
+                              : os::vm_lock(address, bytes, flags);
+}
+
+long process_munlock(void* address, size_t bytes) {
+  begin_at_page(address, bytes);
+  char* end = nullptr;
+  Reclaimer* const reclaimer = reclaimer_of(address, bytes, end);
+  return reclaimer != nullptr ? reclaimer->unlock(static_cast<char*>(address), end) : os::vm_unlock(address, bytes);
+}
+
 void process_release_caches() {
   if (process_start()) report_misuse(allocator.release_caches(own_cache()), "free");
 }

@@ -75,6 +75,9 @@ size_t process_usable_size(const void* p);
 long process_madvise(void* address, size_t bytes, int advice);
 // pkey_mprotect, or mprotect where `key` is os::kNoKey; 0 or -errno. Also for memory that is away, or on its way.
 long process_mprotect(void* address, size_t bytes, int protection, int key);
+// mlock2 and munlock; 0 or -errno. Also for such memory.
+long process_mlock(void* address, size_t bytes, int flags);
+long process_munlock(void* address, size_t bytes);
 // Gives everything unused back; bytes.
 size_t process_trim();
 // Gives back to the zones what the calling thread's cache and the depots keep.

@@ -102,8 +102,12 @@ void vm_unmap(void* address, size_t bytes) {
   syscall6(SYS_munmap, as_arg(address), static_cast<long>(bytes));
 }
 
-void vm_unlock(void* address, size_t bytes) {
-  syscall6(SYS_munlock, as_arg(address), static_cast<long>(bytes));
+long vm_lock(void* address, size_t bytes, int flags) {
+  return syscall6(SYS_mlock2, as_arg(address), static_cast<long>(bytes), flags);
+}
+
+long vm_unlock(void* address, size_t bytes) {
+  return syscall6(SYS_munlock, as_arg(address), static_cast<long>(bytes));
 }
 
 long vm_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
@@ -251,7 +255,7 @@ bool vm_is_locked(void* address, size_t bytes) {
 }
 
 void vm_lock_when_touched(void* address, size_t bytes) {
-  syscall6(SYS_mlock2, as_arg(address), static_cast<long>(bytes), MLOCK_ONFAULT);
+  static_cast<void>(vm_lock(address, bytes, MLOCK_ONFAULT));
 }
 
 bool vm_system_swaps() {

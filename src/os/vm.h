@@ -24,8 +24,9 @@ namespace weir::os {
 void vm_unmap(void* address, size_t bytes);
 
 // mmap, munmap and mremap, as the program calls them; an address, 0, or -errno.
-// munlock, whatever comes of it.
-void vm_unlock(void* address, size_t bytes);
+// mlock2 and munlock, the same; 0 or -errno.
+[[nodiscard]] long vm_lock(void* address, size_t bytes, int flags);
+long vm_unlock(void* address, size_t bytes);
 [[nodiscard]] long vm_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset);
 [[nodiscard]] long vm_munmap(void* address, size_t bytes);
 [[nodiscard]] long vm_mremap(void* address, size_t bytes, size_t new_bytes, int flags, void* new_address);

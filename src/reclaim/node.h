@@ -138,8 +138,10 @@ class NodeReclaim {
   // dropped, and they are left alone from now on.
   void give_away(ClusterId c, uint64_t pages);
   uint64_t foreign(ClusterId c) const { return map_.more(c).foreign.load(std::memory_order_relaxed); }
-  // pkey_mprotect for such pages.
+  // pkey_mprotect, mlock2 with MLOCK_ONFAULT, and munlock for such pages.
   [[nodiscard]] long protect(ClusterId c, uint64_t pages, int protection, int key);
+  [[nodiscard]] long lock_when_touched(ClusterId c, uint64_t pages);
+  [[nodiscard]] long unlock(ClusterId c, uint64_t pages);
   int uffd_of(ClusterId c) const { return shards_->fd_of(c); }
   // Pages came back from swap. Those in `clean` keep their entries; of the others nobody needs them any more (what they
   // name is dropped by the caller).

@@ -1,6 +1,7 @@
 // System calls of the program on pages of its own, which must not be on their way out or back meanwhile.
 // - It gives up what is in them (madvise): what is kept elsewhere is of no use any more, and must not come back.
-// - It changes their protection (mprotect): lifted pages that are put back bring that along which they left with.
+// - It changes their protection (mprotect), or locks them (mlock): lifted pages that are put back bring along what they
+//   left with.
 // The kernel knows only of what is at their addresses.
 //
 // Thread safety: any thread of the program.
@@ -56,6 +57,14 @@ long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
 long NodeReclaim::protect(ClusterId c, uint64_t pages, int protection, int key) {
   return while_claimed(c, pages,
                        [&](char* begin, size_t bytes) { return os::vm_protect(begin, bytes, protection, key); });
+}
+
+long NodeReclaim::lock_when_touched(ClusterId c, uint64_t pages) {
+  return while_claimed(c, pages, [](char* begin, size_t bytes) { return os::vm_lock(begin, bytes, MLOCK_ONFAULT); });
+}
+
+long NodeReclaim::unlock(ClusterId c, uint64_t pages) {
+  return while_claimed(c, pages, [](char* begin, size_t bytes) { return os::vm_unlock(begin, bytes); });
 }
 
 void NodeReclaim::give_away(ClusterId c, uint64_t pages) {
@@ -135,6 +144,25 @@ long Reclaimer::protect(char* begin, char* end, int protection, int key) {
       begin, end, false,
       [&](NodeReclaim& node, ClusterId c, uint64_t pages) { return node.protect(c, pages, protection, key); },
       [&](char* at, size_t bytes) { return os::vm_protect(at, bytes, protection, key); });
+}
+
+// What the kernel refuses shows at first, in one piece. Claimed pages cannot be brought in; once they are locked, they
+// stay, and the last call does that.
+long Reclaimer::lock(char* begin, char* end, int flags) {
+  const size_t all = static_cast<size_t>(end - begin);
+  long result = os::vm_lock(begin, all, flags | MLOCK_ONFAULT);
+  if (result != 0) return result;
+  result = in_parts(
+      begin, end, false,
+      [](NodeReclaim& node, ClusterId c, uint64_t pages) { return node.lock_when_touched(c, pages); },
+      [](char*, size_t) { return 0L; });
+  return result != 0 || (flags & MLOCK_ONFAULT) != 0 ? result : os::vm_lock(begin, all, flags);
+}
+
+long Reclaimer::unlock(char* begin, char* end) {
+  return in_parts(
+      begin, end, false, [](NodeReclaim& node, ClusterId c, uint64_t pages) { return node.unlock(c, pages); },
+      [](char* at, size_t bytes) { return os::vm_unlock(at, bytes); });
 }
 
 }  // namespace weir

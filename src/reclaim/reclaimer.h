@@ -212,6 +212,9 @@ class Reclaimer {
   bool has_foreign() const { return has_foreign_; }
   // mprotect, or pkey_mprotect (os::vm_protect).
   [[nodiscard]] long protect(char* begin, char* end, int protection, int key);
+  // mlock2 with such flags, and munlock.
+  [[nodiscard]] long lock(char* begin, char* end, int flags);
+  [[nodiscard]] long unlock(char* begin, char* end);
 
   // -- threads of the program, by themselves: handlers follow them to their processors
   void add_thread();

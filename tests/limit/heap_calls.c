@@ -2,6 +2,7 @@
  * there, calloc of such, arrays that grow, mlock, MADV_DONTNEED, mprotect, system calls that fill and send buffers. */
 // limit: cases=sparse,calloc,realloc,shrink,mlock,dontneed,mprotect,syscalls,children timeout=60
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -113,6 +114,15 @@ static void lock_part(void) {
   CHECK(bytes_away(data.blocks[b].words, 6 * MIB) == 0);
   expect_away(&data);
   CHECK(munlock(data.blocks[b].words, 6 * MIB) == 0);
+  check_data(&data);
+  /* Any address stands for its page, also that of a word; what is not in memory is brought in only by mlock. */
+  char* last = (char*)data.blocks[b].words + 6 * MIB - 8;
+  CHECK(mlock(last, 8) == 0 && bytes_away(last - (PAGE - 8), PAGE) == 0);
+  CHECK(mlock2(data.blocks[b].words, 6 * MIB, MLOCK_ONFAULT) == 0);
+  CHECK(syscall(SYS_munlock, data.blocks[b].words, 6 * MIB) == 0);
+  CHECK(syscall(SYS_mlock, last, 8) == 0 && syscall(SYS_munlock, last, 8) == 0);
+  CHECK(mlock2(last, 8, 1u << 20) == -1 && errno == EINVAL);
+  CHECK(mlock((void*)PAGE, PAGE) == -1 && errno == ENOMEM);
   check_data(&data);
   free_data(&data);
 }

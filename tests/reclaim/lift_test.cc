@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "os/page_refs.h"
 #include "os/pins.h"
 #include "os/vm.h"
 #include "support/page_content.h"
@@ -29,14 +30,6 @@ constexpr unsigned kBlocks = 12;
 constexpr size_t kPagesPerBlock = kBlock / kPageSize;
 // Far enough apart that no page is brought in with another.
 constexpr size_t kStride = 3;
-
-// Sanitizers make mlock do nothing.
-int lock(void* page, size_t bytes) {
-  return static_cast<int>(syscall(SYS_mlock, page, bytes));
-}
-int unlock(void* page, size_t bytes) {
-  return static_cast<int>(syscall(SYS_munlock, page, bytes));
-}
 
 // On kernels that give pages back where they are, on those that do not (before Linux 6.14), and on those that do not
 // move pages either (before 6.8).
@@ -130,6 +123,9 @@ class LiftTest : public testing::TestWithParam<Kernel> {
     EXPECT_STREQ(find_fault(a_), nullptr);
   }
   char* page(unsigned i, size_t n) { return blocks_[i] + n * kPageSize; }
+  // A page, as by the preloaded library's mlock and munlock; 0 or -errno.
+  long lock(char* page) { return a_.reclaimer().lock(page, page + kPageSize, 0); }
+  long unlock(char* page) { return a_.reclaimer().unlock(page, page + kPageSize); }
 
   Content kind_ = Content::kCompressible;
   LimitedAllocator a_;
@@ -175,14 +171,14 @@ TEST_P(LiftTest, WhatIsWrittenInBetweenIsNotLost) {
 TEST_P(LiftTest, LockedPagesStayAndStayLocked) {
   start();
   if (testing::Test::IsSkipped()) return;
-  for (size_t n = 8; n < kPagesPerBlock; n += 16) ASSERT_EQ(lock(page(2, n), kPageSize), 0) << strerror(errno);
+  for (size_t n = 8; n < kPagesPerBlock; n += 16) ASSERT_EQ(lock(page(2, n)), 0);
   const size_t locked = kPagesPerBlock / 16;
   touch_scattered(1);
   ASSERT_TRUE(lift_some(locked));
   for (size_t n = 8; n < kPagesPerBlock; n += 16) {
     EXPECT_TRUE(os::vm_is_locked(page(2, n), kPageSize)) << n;
     EXPECT_EQ(os::vm_resident(page(2, n), kPageSize), Pages(1)) << n;
-    ASSERT_EQ(unlock(page(2, n), kPageSize), 0);
+    ASSERT_EQ(unlock(page(2, n)), 0);
   }
   ASSERT_TRUE(swap_out(kBlocks * kPagesPerBlock));
   expect_all();
@@ -195,10 +191,10 @@ TEST_P(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
   std::atomic<unsigned> unlocked{0};
   std::thread locker([&] {
     for (size_t n = 0; !stop; n = (n + 7) % kPagesPerBlock) {
-      if (lock(page(5, n), kPageSize) != 0) continue;
+      if (lock(page(5, n)) != 0) continue;
       usleep(300);
       if (!os::vm_is_locked(page(5, n), kPageSize)) ++unlocked;
-      unlock(page(5, n), kPageSize);
+      unlock(page(5, n));
     }
   });
   for (size_t round = 0; round < 10; ++round) {
@@ -208,6 +204,36 @@ TEST_P(LiftTest, LockingWhilePagesAreLiftedIsNotUndone) {
   stop = true;
   locker.join();
   EXPECT_EQ(unlocked, 0u);
+  expect_all();
+}
+
+// Pages that are not given back, because something else refers to them, return to their addresses by page tables; what
+// was locked there meanwhile stays locked.
+TEST_P(LiftTest, LockingWhilePagesArePutBackIsNotUndone) {
+  start();
+  if (testing::Test::IsSkipped()) return;
+  constexpr size_t kHeld = 128;
+  os::PageRefs refs;
+  if (!refs.open(Pages(kHeld))) GTEST_SKIP() << "no pipe is large enough";
+  os::VmRange ranges[kHeld];
+  for (size_t n = 0; n < kHeld; ++n) ranges[n] = {page(5, 2 * n), kPageSize};
+  ASSERT_TRUE(refs.take(ranges, kHeld));
+  std::atomic<unsigned> unlocked{0}, wrong{0};
+  work_until_lifted(6, [&](unsigned which, const std::atomic<bool>& stop) {
+    for (Random random(which + 1); !stop;) {
+      char* const held = page(5, 4 * random.below(kHeld / 2) + 2 * which);
+      if (lock(held) == 0) {
+        unlocked += os::vm_is_locked(held, kPageSize) ? 0 : 1;
+        unlock(held);
+      }
+      const size_t at = random.below(kBlocks * kPagesPerBlock);
+      wrong += is_intact(static_cast<unsigned>(at / kPagesPerBlock), at % kPagesPerBlock) ? 0 : 1;
+    }
+  });
+  EXPECT_EQ(unlocked, 0u);
+  EXPECT_EQ(wrong, 0u);
+  refs.drop();
+  refs.close();
   expect_all();
 }
 

@@ -12,7 +12,6 @@
 // 77 the system does not let pages be swapped.
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -379,7 +378,7 @@ class Worker {
     usleep(static_cast<unsigned>(random_.below(500)));
     if (!os::vm_is_locked(p, bytes) || os::vm_resident(p, bytes) != pages_of(bytes))
       failed("locked pages have left", p, bytes);
-    syscall(SYS_munlock, p, bytes);
+    if (s_.a.reclaimer().unlock(p, p + bytes) != 0) failed("munlock", p, bytes);
   }
 
   // A pipe refers to the pages, and holds what they do.
