@@ -37,6 +37,10 @@ enum class LockRank : uint8_t {
   kCount = 9,
 };
 
+// How many locks the calling thread holds, or is about to; but for those of a fork. A handler of a signal that finds it
+// other than 0 may have come between the two halves of a critical section, and must not want a lock.
+extern constinit thread_local uint32_t locks_held;
+
 // A futex mutex after Drepper ("Futexes are tricky", 2011, mutex2): 0 free, 1 held, 2 held with sleepers.
 class WEIR_CAPABILITY Mutex {
  public:
@@ -46,18 +50,24 @@ class WEIR_CAPABILITY Mutex {
 
   void lock() WEIR_ACQUIRE() {
     note_acquire();
+    count_held(1);
     uint32_t expected = 0;
     if (!word_.compare_exchange_strong(expected, 1, std::memory_order_acquire)) lock_slow();
   }
   bool try_lock() WEIR_TRY_ACQUIRE(true) {
+    count_held(1);
     uint32_t expected = 0;
-    if (!word_.compare_exchange_strong(expected, 1, std::memory_order_acquire)) return false;
+    if (!word_.compare_exchange_strong(expected, 1, std::memory_order_acquire)) {
+      count_held(~0u);
+      return false;
+    }
     note_acquire();
     return true;
   }
   void unlock() WEIR_RELEASE() {
     note_release();
     if (word_.exchange(0, std::memory_order_release) == 2) unlock_slow();
+    count_held(~0u);
   }
 
   // For fork only, which holds all locks of one rank at once and is the only one to do so.
@@ -65,6 +75,12 @@ class WEIR_CAPABILITY Mutex {
   void unlock_for_fork() WEIR_NO_TSA;
 
  private:
+  // Not moved by the compiler to where a handler would see another number.
+  static void count_held(uint32_t by) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    locks_held = locks_held + by;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
   void lock_slow();
   void unlock_slow();
 #ifdef WEIR_DEBUG

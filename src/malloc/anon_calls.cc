@@ -12,13 +12,6 @@
 #include "malloc/process.h"
 #include "os/vm.h"
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-#ifndef MREMAP_DONTUNMAP
-#define MREMAP_DONTUNMAP 4
-#endif
-
 namespace weir {
 namespace {
 
@@ -39,9 +32,9 @@ constexpr int kSpecial = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_GROWSDOWN | MAP_H
                          MAP_SYNC;
 constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 
-// A handler of a signal came while its thread was within weir.
+// A handler of a signal came while its thread was within weir, where it may hold what is wanted here.
 bool interrupts_weir() {
-  return process_detail::depth != 0;
+  return locks_held != 0;
 }
 
 bool is_anonymous(int flags) {
@@ -109,21 +102,16 @@ long for_alike(const Place& place, Visit visit) {
   return 0;
 }
 
-// The zone's questions, asked so that who interrupts them asks none.
 void note_protected(const Place& place) {
-  const bool interrupts = interrupts_weir();
-  const process_detail::Inside inside;
-  place.zone->note_protected(place.first, place.count, interrupts);
+  place.zone->note_protected(place.first, place.count, interrupts_weir());
 }
 
 bool is_protected(const Place& place) {
-  const process_detail::Inside inside;
   return place.zone->is_protected(place.first, place.count);
 }
 
 // Of a place's pages from `from` on.
 Pages mapped_from(const Place& place, Pages from) {
-  const process_detail::Inside inside;
   return place.zone->mapped_at(place.first + static_cast<Pfn>(from.v), place.count - from);
 }
 
@@ -142,7 +130,6 @@ void plug(const Place& place) {
 
 // Pages that are all of mapped runs.
 void give_back(const Place& place) {
-  const process_detail::Inside inside;
   static_cast<void>(for_alike(place, [](const Place& part, bool foreign) {
     if (foreign) {
       plug(part);
@@ -157,7 +144,6 @@ void give_back(const Place& place) {
 
 // All of a place becomes the program's, where it is not yet; false: some of it is somebody else's.
 bool take_all(const Place& place) {
-  const process_detail::Inside inside;
   for (Pages at(0); at < place.count;) {
     const Pages rest = place.count - at;
     if (const Pages mine = mapped_from(place, at); mine.v != 0) {
@@ -210,7 +196,6 @@ long give_away(const Place& place) {
 
 // Where the pages behind a place are free, it can grow there.
 bool grow_in_place(const Place& place, Pages more) {
-  const process_detail::Inside inside;
   PageRun run;
   const Place behind = place.part(place.count, more);
   if (!process_allocator().reclaimer()->may_take(*place.zone, more)) return false;
@@ -249,7 +234,6 @@ long anon_map(size_t bytes, int protection) {
   char* memory = nullptr;
   for (unsigned tries = 0; memory == nullptr; ++tries) {
     if (tries != 0 && (tries > kMostOomTries || !oom_allocation_failed(bytes))) return -ENOMEM;
-    const process_detail::Inside inside;
     memory = process_allocator().map_pages(pages_of(bytes));
   }
   decay_poll_on_alloc();
@@ -297,7 +281,6 @@ long anon_map_fixed(char* address, size_t bytes, int protection, int flags, int 
 long anon_unmap(char* address, size_t bytes) {
   if (!is_page_range(address, bytes)) return -EINVAL;
   const bool interrupts = interrupts_weir();
-  const process_detail::Inside inside;
   char* const end = address + align_up(bytes, kPageSize);
   while (address < end) {
     Zone* const zone = process_allocator().zone_at(address);

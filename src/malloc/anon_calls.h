@@ -2,9 +2,9 @@
 //          that is kept by swapping: it is taken from the heap's arenas, so that it counts, and leaves and comes back,
 //          as memory from malloc does. What the program then does to it by system calls is done here, as the kernel
 //          would.
-// Thread safety: any thread, any time but within weir; also in the child of a vfork, whose address space is its
-// parent's. Invariants: results are the kernel's: an address, 0, or -errno; errno may be changed. No such call reaches
-// the kernel
+// Thread safety: any thread, any time; a handler that came while its thread holds a lock of weir's is refused (ENOMEM).
+//                Also in the child of a vfork, whose address space is its parent's.
+// Invariants: results are the kernel's: an address, 0, or -errno; errno may be changed. No such call reaches the kernel
 //             with addresses of an arena that would tear it.
 //
 // Differences from the kernel's: an address that is no more than a wish is not granted; what was unmapped can still be

@@ -8,10 +8,6 @@
 #include "os/thread.h"
 #include "os/vm.h"
 
-#ifndef MAP_FIXED_NOREPLACE
-#define MAP_FIXED_NOREPLACE 0x100000
-#endif
-
 namespace weir {
 namespace {
 

@@ -23,7 +23,6 @@ namespace weir {
 namespace process_detail {
 
 // No code may write through the constant caches: their bins are empty and full, so the fast paths never do.
-constinit thread_local unsigned depth = 0;
 constinit thread_local CacheBins* cache = const_cast<CacheBins*>(&kNoCaches.first);
 constinit Allocator allocator;
 
@@ -174,7 +173,6 @@ void* copy_to_new(void* p, size_t now, size_t size) {
 }  // namespace
 
 void* malloc_slow(size_t size, const void* caller) {
-  const Inside inside;
   void* p = or_enomem(size, [size] { return allocate(size); });
   decay_poll_on_alloc();
   callbacks_poll(caller);
@@ -183,7 +181,6 @@ void* malloc_slow(size_t size, const void* caller) {
 
 void free_slow(void* p, const void* caller) {
   if (p == nullptr) return;
-  const Inside inside;
   const int saved_errno = errno;
   if (is_foreign(p)) {
     if (weir_foreign_free != nullptr)
@@ -280,7 +277,6 @@ void* process_calloc(size_t count, size_t size) {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) return no_memory();
   if (bytes > kMaxSmallSize) {
-    const Inside inside;
     ThreadCache* own = own_cache();
     if (!started.load(std::memory_order_relaxed)) return no_memory();
     return or_enomem(bytes, [=] { return allocator.alloc_large(own, bytes, kPageSize, true); });
@@ -309,7 +305,6 @@ void* process_realloc(void* p, size_t size) {
   const size_t now = allocator.usable_size(p);
   if (now == 0) report_misuse({Misuse::kNotGivenOut, p, 0}, "realloc");
   if (size > kMaxSmallSize) {
-    const Inside inside;
     if (void* resized = allocator.resize_large(p, size)) return resized;
   }
   return copy_to_new(p, now, size);
@@ -317,7 +312,6 @@ void* process_realloc(void* p, size_t size) {
 
 void* process_memalign(size_t alignment, size_t size) {
   if (alignment <= kMinAlignment) return process_malloc(size);
-  const Inside inside;
   ThreadCache* own = own_cache();
   if (!started.load(std::memory_order_relaxed)) return no_memory();
   const size_t size_class = class_of_aligned(size, alignment);
@@ -340,7 +334,6 @@ size_t process_usable_size(const void* p) {
 
 size_t process_trim() {
   size_t bytes = 0;
-  const Inside inside;
   if (process_start()) report_misuse(allocator.trim(own_cache(), bytes), "free");
   return bytes;
 }

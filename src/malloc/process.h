@@ -1,11 +1,9 @@
 // Purpose: the allocator of this process: started by the first allocation, and the fast paths that every malloc and
-// free
-//          of the program runs through.
+//          free of the program runs through.
 // Thread safety: any thread, any time: before constructors, after thread-local destructors, in fork handlers.
 // Invariants: errno changes only on failure (ENOMEM, EINVAL), and free never changes it.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 
 #include "malloc/allocator.h"
@@ -26,23 +24,6 @@ namespace process_detail {
 extern constinit thread_local CacheBins* cache;
 // Constant once the first allocation has returned.
 extern Allocator allocator;
-
-// How often this thread is within weir, where it may hold a lock: what interrupts it then must not want one.
-extern constinit thread_local unsigned depth;
-class Inside {
- public:
-  Inside() { change(1); }
-  ~Inside() { change(~0u); }
-  Inside(const Inside&) = delete;
-  Inside& operator=(const Inside&) = delete;
-
- private:
-  static void change(unsigned by) {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    depth = depth + by;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-};
 
 void* malloc_slow(size_t size, const void* caller);
 void free_slow(void* p, const void* caller);

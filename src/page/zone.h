@@ -119,7 +119,7 @@ class Zone {
   void mark_mapped(Pfn head, Pages count);
   // How many pages from `first` on, at most so many, are of such runs.
   Pages mapped_at(Pfn first, Pages most);
-  // Takes exactly these pages, if all are free, as such a run. Not charged: their touches must be seen, or counted.
+  // Takes exactly these pages, if all are free, as such a run, and counts them as in use at once.
   [[nodiscard]] bool take_mapped(Pfn first, Pages count, PageRun& run);
   // Whether the protection of some of them may be another one than at first; noted, or told. `interrupts`: in the
   // handler of a signal, whose thread may have the zone's lock, and does nothing with these pages.

@@ -1,6 +1,6 @@
 /* shrinker.c: a cache of noise under a limit and without a swap file. Without a shrinker it meets ENOMEM; with one it
  * goes on for ever, whole, and keeps a good part of what it may; whatever the shrinker does besides, nothing hangs. */
-// limit: cases=without,sheds,keeps,direct,allocates,blocks,forks,threads,child,comes_and_goes,purge
+// limit: cases=without,sheds,keeps,direct,mapped,allocates,blocks,forks,threads,child,comes_and_goes,purge
 // limit: conf=limit=32M,swap=none timeout=120 weir
 #include <dirent.h>
 #include <pthread.h>
@@ -27,6 +27,8 @@ struct Cache {
   atomic_size_t freed;
   int trylock;   /* the callbacks only try to lock */
   int allocates; /* in scan */
+  int mapped;    /* the objects are from mmap, and belong to one thread */
+  pthread_t owner;
 };
 
 static struct Cache cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -41,6 +43,7 @@ static int is_noise(const uint64_t* words, size_t bytes, uint64_t seed) {
 }
 
 static int enter(struct Cache* c) {
+  if (c->mapped && !pthread_equal(pthread_self(), c->owner)) return 0;
   return (c->trylock ? pthread_mutex_trylock(&c->lock) : pthread_mutex_lock(&c->lock)) == 0;
 }
 
@@ -50,6 +53,19 @@ static size_t count_objects(void* arg) {
   size_t count = c->count;
   pthread_mutex_unlock(&c->lock);
   return count;
+}
+
+static uint64_t* new_object(const struct Cache* c, size_t size) {
+  if (!c->mapped) return malloc(size);
+  void* words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return words != MAP_FAILED ? words : NULL;
+}
+
+static void delete_object(const struct Cache* c, uint64_t* words) {
+  if (c->mapped)
+    CHECK(munmap(words, c->size) == 0);
+  else
+    free(words);
 }
 
 /* Memory is short, so there may be none; but there is no waiting. */
@@ -79,7 +95,7 @@ static size_t scan_objects(void* arg, size_t wanted) {
     --c->count;
     uint64_t* words = c->objects[at];
     c->objects[at] = NULL;
-    free(words);
+    delete_object(c, words);
   }
   pthread_mutex_unlock(&c->lock);
   atomic_fetch_add(&c->freed, freed);
@@ -95,7 +111,7 @@ static struct weir_shrinker shrinker = {.size = sizeof(struct weir_shrinker),
 
 /* Takes an object and puts it into the cache; 0: there is no memory. Nothing is locked while memory is allocated. */
 static int insert(struct Cache* c, size_t size, uint64_t seed) {
-  uint64_t* words = malloc(size);
+  uint64_t* words = new_object(c, size);
   if (words == NULL) {
     CHECK(errno == ENOMEM);
     return 0;
@@ -342,13 +358,15 @@ int main(int argc, char** argv) {
     test_without();
     return 0;
   }
-  if (strcmp(argv[1], "direct") == 0) shrinker.flags = WEIR_SHRINKER_DIRECT, cache.trylock = 1;
+  cache.mapped = strcmp(argv[1], "mapped") == 0;
+  cache.owner = pthread_self();
+  if (strcmp(argv[1], "direct") == 0 || cache.mapped) shrinker.flags = WEIR_SHRINKER_DIRECT, cache.trylock = 1;
   if (strcmp(argv[1], "allocates") == 0) cache.allocates = 1;
   CHECK(weir_register_shrinker(&shrinker) == 0);
   if (strcmp(argv[1], "sheds") == 0) test_sheds();
   if (strcmp(argv[1], "keeps") == 0) test_keeps();
-  if (strcmp(argv[1], "direct") == 0 || strcmp(argv[1], "allocates") == 0) {
-    insert_much(&cache, 4000, 4 * memory_limit());
+  if (strcmp(argv[1], "direct") == 0 || cache.mapped || strcmp(argv[1], "allocates") == 0) {
+    insert_much(&cache, cache.mapped ? 256 * KIB : 4000, 4 * memory_limit());
     check_all(&cache);
     CHECK(atomic_load(&cache.scans) != 0);
   }
