@@ -13,6 +13,7 @@
 #include "os/env.h"
 #include "os/file.h"
 #include "os/proc.h"
+#include "os/rights.h"
 #include "os/service_thread.h"
 #include "os/swap_io.h"
 #include "reclaim/reclaimer.h"
@@ -96,8 +97,11 @@ const char* Reclaimer::change_swap_file() {
   return request.problem;
 }
 
-// While evictions are allowed.
+// While evictions are allowed, by a kswapd.
 const char* Reclaimer::replace_swap_file() {
+  // The name comes from the program, or from who may do as it does.
+  if (wants_file() && !os::has_rights_of_process(held_.proc))
+    return "the program has given up rights that weir's threads still have, and they open no file with these";
   const int before = held_.directory;
   held_.directory = wants_file() ? os::swap_directory(options_->swap.c_str()) : -1;
   const char* problem = nullptr;

@@ -1,6 +1,6 @@
 /* change_swap.c: another swap file while the program runs, by weir_sysctl: what is refused and how; threads that fault
  * meanwhile; children that still read what was written to a file before, after their parent has given it up. */
-// limit: conf=limit=24M,swap=DIR cases=calls,threads,fork,forks weir timeout=100
+// limit: conf=limit=24M,swap=DIR cases=calls,threads,fork,forks,rights weir timeout=100
 #include <dirent.h>
 #include <pthread.h>
 
@@ -96,6 +96,20 @@ static void calls(void) {
   check_data(&data);
 }
 
+/* Weir's threads could open what the program may not any more. */
+static void give_up_rights(void) {
+  enum { kNobody = 65534 };
+  make_twice_the_limit(&data);
+  expect_set("swap", getenv("LIMIT_SWAP"));
+  CHECK(setgid(kNobody) == 0 && setuid(kNobody) == 0);
+  expect_refused("swap", getenv("LIMIT_SWAP"), "the program has given up rights");
+  expect_refused("swap_size", "512M", "the program has given up rights");
+  expect_value("swap", getenv("LIMIT_SWAP"));
+  check_data(&data);
+  expect_set("swap", "none");
+  check_data(&data);
+}
+
 static void* fault_until_stop(void* number) {
   unsigned self = (unsigned)(uintptr_t)number;
   uint64_t random = self;
@@ -184,5 +198,9 @@ int main(int argc, char** argv) {
   if (strcmp(argv[1], "threads") == 0) threads(0);
   if (strcmp(argv[1], "forks") == 0) threads(kChildren);
   if (strcmp(argv[1], "fork") == 0) fork_once();
+  if (strcmp(argv[1], "rights") == 0) {
+    if (getuid() != 0) return kSkip;
+    give_up_rights();
+  }
   return 0;
 }
