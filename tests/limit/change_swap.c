@@ -114,12 +114,7 @@ static void* fault_until_stop(void* number) {
   unsigned self = (unsigned)(uintptr_t)number;
   uint64_t random = self;
   uint32_t generation = 1;
-  while (!stop) {
-    check_block(&data, next_random(&random) % data.count);
-    unsigned b = next_random(&random) % scratch[self].count;
-    check_block(&scratch[self], b);
-    write_block(&scratch[self], b, ++generation % 4000);
-  }
+  while (!stop) fault_and_write(&data, &scratch[self], &random, ++generation % 4000);
   return NULL;
 }
 

@@ -188,6 +188,15 @@ __attribute__((unused)) static void make_twice_the_limit(struct Dataset* data) {
   expect_away(data);
 }
 
+/* What a thread that faults all the time does next: reads some of the common data, and checks and writes its own. */
+__attribute__((unused)) static void fault_and_write(const struct Dataset* common, struct Dataset* own, uint64_t* random,
+                                                    uint32_t generation) {
+  check_block(common, next_random(random) % common->count);
+  unsigned b = next_random(random) % own->count;
+  check_block(own, b);
+  write_block(own, b, generation);
+}
+
 /* Waits for a child and returns its status. */
 __attribute__((unused)) static int status_of(pid_t child) {
   int status = 0;

@@ -1,12 +1,13 @@
 // limit_stress.cc: many threads on one private allocator under a limit of a third of their data. They allocate, resize
 // and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
-// runs of which they touch a part, protect, lock and splice pages, and fork while the others go on (not under
-// sanitizers, whose runtimes do not survive it): the child checks what its thread had, lives on with it for a while,
-// and may fork again. One more thread changes the limit and the swap file, ticks and trims, recounts everything while
-// they go on, and now and then holds all of them still to do so, also against the kernel. Where the kernel does not
-// swap by itself, it is asked for memory back all the time, as it is when the machine is short of it: it may drop what
-// weir has marked. All content is checked whenever it is read, so that a page that comes back wrong is found. It runs
-// once for each way out of memory: compressed by LZ4 or zstd, with and without a swap file, the file alone.
+// runs of which they touch a part, map pages and unmap them in parts, protect, lock and splice pages, and fork while
+// the others go on (not under sanitizers, whose runtimes do not survive it): the child checks what its thread had,
+// lives on with it for a while, and may fork again. One more thread changes the limit and the swap file, ticks and
+// trims, recounts everything while they go on, and now and then holds all of them still to do so, also against the
+// kernel. Where the kernel does not swap by itself, it is asked for memory back all the time, as it is when the machine
+// is short of it: it may drop what weir has marked. All content is checked whenever it is read, so that a page that
+// comes back wrong is found. It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a
+// swap file, the file alone.
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
 // 77 the system does not let pages be swapped.
@@ -137,6 +138,7 @@ struct Block {
   size_t size = 0;
   uint64_t seed = 0;
   bool in_heap = false;
+  bool mapped = false;              // whole pages, as from mmap
   bool sparse = false;              // a long run: pages that are not in `written` are zeros
   std::vector<uint64_t> written{};  // of a long run: the seed of each page, 0 when it was never touched
 };
@@ -203,8 +205,12 @@ class Worker {
     Block block{nullptr, pick_size(), 0};
     block.seed = new_seed(block.size);
     block.in_heap = random_.below(4) == 0;
-    const bool zeroed = random_.below(4) == 0;
-    if (block.in_heap)
+    block.mapped = !block.in_heap && block.size >= kPageSize && block.size < kLongRun && random_.below(4) == 0;
+    if (block.mapped) block.size = align_up(block.size, kPageSize);
+    const bool zeroed = block.mapped || random_.below(4) == 0;
+    if (block.mapped)
+      block.p = s_.a.allocator().map_pages(pages_of(block.size));
+    else if (block.in_heap)
       block.p = alloc_in_heap(block.size, zeroed);
     else
       block.p = static_cast<char*>(zeroed ? s_.a->calloc(cache_, block.size) : s_.a->malloc(cache_, block.size));
@@ -219,7 +225,7 @@ class Worker {
       s_.a->free(cache_, block.p).misuse == Misuse::kNone ? void() : failed("free refused", block.p, block.size);
       return;
     } else {
-      if (zeroed && !is_zero(block.p, block.size)) failed("calloc is not zero", block.p, block.size);
+      if (zeroed && !is_zero(block.p, block.size)) failed("new memory is not zero", block.p, block.size);
       write_content(block.p, block.size, block.seed);
     }
     keep(std::move(block));
@@ -372,9 +378,9 @@ class Worker {
     }
   }
 
-  // By system calls, because sanitizers make mlock do nothing. What may be locked may be limited.
+  // What may be locked may be limited.
   void lock(char* p, size_t bytes) {
-    if (syscall(SYS_mlock, p, bytes) != 0) return;
+    if (s_.a.reclaimer().lock(p, p + bytes, 0) != 0) return;
     usleep(static_cast<unsigned>(random_.below(500)));
     if (!os::vm_is_locked(p, bytes) || os::vm_resident(p, bytes) != pages_of(bytes))
       failed("locked pages have left", p, bytes);
@@ -424,6 +430,7 @@ class Worker {
     Block block = take_any();
     const size_t size = 1 + random_size(random_) + (random_.below(4) == 0 ? random_.below(1 << 20) : 0);
     if (block.sparse) return release(block);
+    if (block.mapped) return unmap_part(std::move(block));
     char* p = resize_to(block, size);
     if (p == nullptr) {
       s_.refused.fetch_add(1, std::memory_order_relaxed);
@@ -438,9 +445,35 @@ class Worker {
     keep(std::move(block));
   }
 
+  // As munmap does it.
+  void unmap(char* p, size_t bytes) {
+    if (bytes != 0) s_.a.zone().release_mapped(s_.a.zone().pfn_of(p), pages_of(bytes));
+  }
+
+  // Some pages, most often in the middle; what is left on both sides is as it was.
+  void unmap_part(Block block) {
+    const size_t pages = block.size / kPageSize, first = random_.below(pages);
+    const size_t end = first + 1 + random_.below(pages - first);
+    unmap(block.p + first * kPageSize, (end - first) * kPageSize);
+    if (!check_content_at(block.p, 0, first * kPageSize, block.seed) ||
+        !check_content_at(block.p, end * kPageSize, (pages - end) * kPageSize, block.seed))
+      failed("unmapping a part lost content", block.p, block.size);
+    Block behind = block;
+    behind.p += end * kPageSize;
+    behind.size -= end * kPageSize;
+    behind.seed = new_seed(behind.size);
+    block.size = first * kPageSize;
+    if (behind.size != 0) {
+      write_content(behind.p, behind.size, behind.seed);
+      keep(std::move(behind));
+    }
+    if (block.size != 0) keep(std::move(block));
+  }
+
   void release(const Block& block) {
     // Most are freed without a look: what is away is then dropped without coming back.
     if (random_.below(4) == 0) check(block);
+    if (block.mapped) return unmap(block.p, block.size);
     if (s_.a->free(cache_, block.p).misuse != Misuse::kNone) failed("free refused", block.p, block.size);
   }
 
