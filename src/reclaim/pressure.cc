@@ -77,13 +77,21 @@ bool Reclaimer::waits_for_shrinkers(Kswapd& kswapd) {
 }
 
 // By a thread that waits in vain, with no lock held.
-void Reclaimer::try_everything(Kswapd& kswapd, bool& drained) {
-  if (!drained && in_vain_ != nullptr) in_vain_();
-  drained = true;
-  if (shrinkers_ == nullptr) return;
+void Reclaimer::try_everything(Kswapd& kswapd, Tried& tried) {
+  if (!tried.drained && in_vain_ != nullptr) in_vain_();
+  tried.drained = true;
   const uint32_t rounds = kswapd.fruitless.load();
+  // Kswapd may have gone through all priorities since this thread last had a processor: what it tried then was little.
+  tried.all = rounds >= kMostFruitless;
+  if (shrinkers_ == nullptr) return;
   const unsigned priority = rounds < Shrinkers::kFirstPriority ? Shrinkers::kFirstPriority - rounds : 1;
-  shrinkers_->shrink(Shrinkers::Caller::kWaiter, can_wait() ? priority : 0);
+  bool skipped = false;
+  shrinkers_->shrink(Shrinkers::Caller::kWaiter, can_wait() ? priority : 0, 0, &skipped);
+  if (!skipped) return;
+  // This thread may get something from it where the other one does not.
+  const uint64_t now = os::now_ms();
+  if (tried.skipped_ms == 0) tried.skipped_ms = now;
+  tried.all = tried.all && now - tried.skipped_ms >= kShrinkerPatienceMs;
 }
 
 // -- stalls ----------------------------------------------------------------------------------------------------------

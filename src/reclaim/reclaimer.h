@@ -320,7 +320,13 @@ class Reclaimer {
   void note_behind(const Kswapd& kswapd, uint64_t stalls_before);
   void tell_pressure();
   void forget_pressure() WEIR_NO_TSA;
-  void try_everything(Kswapd& kswapd, bool& drained);
+  // What a thread that waits in vain has tried besides.
+  struct Tried {
+    bool drained = false;
+    bool all = false;
+    uint64_t skipped_ms = 0;  // when a cache was first left out that another thread was running; 0: none was
+  };
+  void try_everything(Kswapd& kswapd, Tried& tried);
   bool can_wait() const;
   uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);

@@ -109,8 +109,12 @@ Shrinkers::Entry* Shrinkers::take_next(Place& place, Caller caller, uint32_t sel
   for (; place.chunk != nullptr; place.chunk = place.chunk->next, place.next = 0) {
     while (place.next < kEntriesPerChunk) {
       Entry& entry = place.chunk->entries[place.next++];
-      if (entry.key == nullptr || entry.leaving.load() || entry.runner.load() != 0) continue;
+      if (entry.key == nullptr || entry.leaving.load()) continue;
       if (!may_run(caller, entry.kind) || (heap != 0 && entry.heap != heap)) continue;
+      if (entry.runner.load() != 0) {
+        place.skipped = true;
+        continue;
+      }
       entry.runner.store(self);
       return &entry;
     }
@@ -134,7 +138,7 @@ void Shrinkers::give_back(Entry& entry, const ShrinkResult& result, uint64_t def
   port::futex_wake(entry.runner, INT32_MAX);
 }
 
-uint64_t Shrinkers::shrink(Caller caller, unsigned priority, uint64_t heap) {
+uint64_t Shrinkers::shrink(Caller caller, unsigned priority, uint64_t heap, bool* skipped) {
   if (nr_all_.load(std::memory_order_relaxed) == 0) return 0;
   const uint32_t self = os::thread_id();
   const bool was_inside = caller == Caller::kKswapd || is_inside();
@@ -152,6 +156,7 @@ uint64_t Shrinkers::shrink(Caller caller, unsigned priority, uint64_t heap) {
     freed += result.freed;
     give_back(*entry, result, deferred);
   }
+  if (skipped != nullptr) *skipped = place.skipped;
   if (place_inside != kMostInside) {
     inside_[place_inside].store(0, std::memory_order_relaxed);
     nr_inside_.fetch_sub(1, std::memory_order_relaxed);

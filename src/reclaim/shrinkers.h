@@ -47,8 +47,8 @@ class Shrinkers {
 
   // One round at each that the caller may run and nobody else is running; returns the objects that were freed. With no
   // lock held.
-  // `heap`: only those of that heap; 0: all.
-  uint64_t shrink(Caller caller, unsigned priority, uint64_t heap = 0);
+  // `heap`: only those of that heap; 0: all. `skipped`: whether somebody else was running one of them.
+  uint64_t shrink(Caller caller, unsigned priority, uint64_t heap = 0, bool* skipped = nullptr);
   // The same for who is at a heap's limit: kDirect on the calling thread, the others on theirs, which is waited for as
   // long as it gets on.
   uint64_t shrink_heap(uint64_t heap, unsigned priority);
@@ -123,6 +123,7 @@ class Shrinkers {
   struct Place {
     Chunk* chunk = nullptr;
     unsigned next = 0;
+    bool skipped = false;
   };
   // Threads that run callbacks within allocations at a time; others go without. The first place is the thread's.
   static constexpr unsigned kMostInside = 16;

@@ -87,9 +87,9 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   if (shrinkers_ != nullptr && shrinkers_->is_inside()) return false;
   if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
   Kswapd& kswapd = *kswapds_[zone.node().v];
-  bool drained = false;
+  Tried tried;
   if (!can_wait()) {
-    try_everything(kswapd, drained);
+    try_everything(kswapd, tried);
     purge_surplus(node);
     return zone.free_budget() >= count + zone.watermarks().min;
   }
@@ -112,8 +112,8 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
     // kswapd may have given up before this thread had a processor, and so without what only the thread can give back.
     const uint32_t fruitless = kswapd.fruitless.load();
     const bool hopeless = fruitless >= kMostFruitless;
-    if (enough || (hopeless && drained)) break;
-    if (fruitless != 0) try_everything(kswapd, drained);
+    if (enough || (hopeless && tried.all)) break;
+    if (fruitless != 0) try_everything(kswapd, tried);
     // What this gave back may have been in Standby, where only kswapd gets at it: one more round.
     if (hopeless) kswapd.fruitless.store(kMostFruitless - 1);
     wake(kswapd);
