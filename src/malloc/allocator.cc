@@ -351,6 +351,13 @@ size_t Allocator::decayable_bytes() {
   return total;
 }
 
+Pages Allocator::taken() {
+  Pages total(0);
+  for (unsigned n = 0; n < nr_nodes_; ++n)
+    if (nodes_[n] != nullptr) total += zone(n).taken();
+  return total;
+}
+
 const char* Allocator::verify() {
   const os::SignalsHeldBack uninterrupted;
   if (reclaimer_ != nullptr) reclaimer_->stop_evictions();

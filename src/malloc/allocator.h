@@ -78,8 +78,8 @@ class Allocator {
   [[nodiscard]] void* resize_large(void* object, size_t size);
 
   // -- memory that the program maps (malloc/anon_calls.h)
-  // Pages that read as zeros, as a mapped run; null: no memory.
-  [[nodiscard]] char* map_pages(Pages count);
+  // Pages that read as zeros, as a mapped run; null: no memory, for whose reclaim is waited if it `may_wait`.
+  [[nodiscard]] char* map_pages(Pages count, bool may_wait = true);
   // Has pages that may hold old data read as zeros.
   void clear_pages(Zone& zone, Pfn first, Pages count) { clear_run(zone, first, count); }
   // In whose accessible part an address lies; null: in none.
@@ -144,6 +144,8 @@ class Allocator {
   // -- looking
   unsigned nr_nodes() const { return nr_nodes_; }
   bool has_zone(NodeId node) const { return nodes_[node.v] != nullptr; }
+  // How much of the arenas is given out, whatever is in it.
+  Pages taken();
   PageSource& pages() { return pages_; }
   // What keeps the limit; null: there is none.
   Reclaimer* reclaimer() { return reclaimer_; }

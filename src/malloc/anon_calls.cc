@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "malloc/decay.h"
@@ -17,11 +18,18 @@ namespace {
 
 // Less is a stack's guard, a table: not worth a run. (The least that allocators map at a time is 256 KiB.)
 constexpr size_t kLeastBytes = size_t{128} << 10;
-// Inaccessible memory is taken where a piece of it is about to be made accessible, as allocators do that align what
-// they map by cutting it (V8: 508 KiB); more is a place in which a program lays out its own mappings.
-constexpr size_t kMostReserved = size_t{4} << 20;
-// Of the limit: what is larger is never all used, and each 2 MiB of it costs 8 KiB of descriptors.
+// Inaccessible memory up to this is about to be made accessible, a part of it, by allocators that align what they map
+// by cutting it (V8: 508 KiB). More is a place in which a program lays out a heap of its own, and touches what it
+// likes.
+constexpr size_t kMostCut = size_t{4} << 20;
+// Of the limit: what is larger is never all used.
 constexpr uint64_t kMostLimits = 4;
+// But it is where it is no more than a place: descriptors of pages cost 0.22 % of it when it is taken, 7 % of the limit
+// for all that there is. Java reserves a quarter of the machine's memory unless told otherwise.
+constexpr uint64_t kMostReservedLimits = 32;
+// Who wants a certain address or nothing gives back what lies elsewhere, and tries others; it is granted one after so
+// many times in a row. Java can do without, after ten; LuaJIT gives up after thirty.
+constexpr uint32_t kMostVainWishes = 16;
 
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
 // With these it is not just memory, or must lie at a certain place.
@@ -37,6 +45,27 @@ bool interrupts_weir() {
   return locks_held != 0;
 }
 
+// The last mapping that lies elsewhere than wished, and how many such were given back at once, one after the other.
+// Several threads with wishes may count them wrong, which changes where memory comes from and nothing else.
+struct Wishes {
+  std::atomic<uintptr_t> address{0};
+  std::atomic<size_t> bytes{0};
+  std::atomic<uint32_t> in_vain{0};
+
+  void mapped(long result, size_t length) {
+    if (address.exchange(static_cast<uintptr_t>(result), std::memory_order_relaxed) != 0)
+      in_vain.store(0, std::memory_order_relaxed);
+    bytes.store(length, std::memory_order_relaxed);
+  }
+  void unmapped(const char* at, size_t length) {
+    uintptr_t expected = reinterpret_cast<uintptr_t>(at);
+    if (bytes.load(std::memory_order_relaxed) == length &&
+        address.compare_exchange_strong(expected, 0, std::memory_order_relaxed))
+      in_vain.fetch_add(1, std::memory_order_relaxed);
+  }
+};
+constinit Wishes wishes;
+
 bool is_anonymous(int flags) {
   return (flags & MAP_TYPE) == MAP_PRIVATE && (flags & MAP_ANONYMOUS) != 0 && (flags & MAP_HUGETLB) == 0;
 }
@@ -44,6 +73,11 @@ bool is_anonymous(int flags) {
 Reclaimer* swapping_reclaimer() {
   Reclaimer* const reclaimer = process_started() ? process_allocator().reclaimer() : nullptr;
   return reclaimer != nullptr && reclaimer->mode() == Reclaimer::Mode::kSwap ? reclaimer : nullptr;
+}
+
+// There is no memory behind it, and so none is waited for.
+bool is_reservation(size_t bytes, int protection) {
+  return protection == PROT_NONE && bytes > kMostCut;
 }
 
 char* as_bytes(long address) {
@@ -222,20 +256,26 @@ long move(const Place& place, Pages wanted, int flags, char* new_address) {
 
 }  // namespace
 
-bool anon_wanted(size_t bytes, int protection, int flags) {
+bool anon_wanted(const void* wish, size_t bytes, int protection, int flags) {
   if (bytes < kLeastBytes || !is_anonymous(flags) || (flags & kSpecial) != 0) return false;
-  if (protection != kReadWrite && (protection != PROT_NONE || bytes > kMostReserved)) return false;
+  if (protection != kReadWrite && protection != PROT_NONE) return false;
+  if (wish != nullptr && wishes.in_vain.load(std::memory_order_relaxed) >= kMostVainWishes) return false;
   Reclaimer* const reclaimer = swapping_reclaimer();
-  return reclaimer != nullptr && process_options().mmap && !interrupts_weir() &&
-         bytes <= bytes_of(reclaimer->limit()) * kMostLimits;
+  if (reclaimer == nullptr || !process_options().mmap || interrupts_weir()) return false;
+  const uint64_t limit = bytes_of(reclaimer->limit());
+  if (!is_reservation(bytes, protection)) return bytes <= limit * kMostLimits;
+  const uint64_t most = limit * kMostReservedLimits;
+  return bytes <= most && bytes_of(process_allocator().taken()) + bytes <= most;
 }
 
-long anon_map(size_t bytes, int protection) {
+long anon_map(const void* wish, size_t bytes, int protection) {
   char* memory = nullptr;
+  const bool may_wait = !is_reservation(bytes, protection);
   for (unsigned tries = 0; memory == nullptr; ++tries) {
-    if (tries != 0 && (tries > kMostOomTries || !oom_allocation_failed(bytes))) return -ENOMEM;
-    memory = process_allocator().map_pages(pages_of(bytes));
+    if (tries != 0 && (!may_wait || tries > kMostOomTries || !oom_allocation_failed(bytes))) return -ENOMEM;
+    memory = process_allocator().map_pages(pages_of(bytes), may_wait);
   }
+  if (wish != nullptr) wishes.mapped(as_number(memory), bytes);
   decay_poll_on_alloc();
   const Place place = place_of(memory, bytes);
   if (protection == kReadWrite) return as_number(memory);
@@ -280,6 +320,7 @@ long anon_map_fixed(char* address, size_t bytes, int protection, int flags, int 
 
 long anon_unmap(char* address, size_t bytes) {
   if (!is_page_range(address, bytes)) return -EINVAL;
+  wishes.unmapped(address, bytes);
   const bool interrupts = interrupts_weir();
   char* const end = address + align_up(bytes, kPageSize);
   while (address < end) {

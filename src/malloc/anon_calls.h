@@ -7,17 +7,19 @@
 // Invariants: results are the kernel's: an address, 0, or -errno; errno may be changed. No such call reaches the kernel
 //             with addresses of an arena that would tear it.
 //
-// Differences from the kernel's: an address that is no more than a wish is not granted; what was unmapped can still be
-// touched until somebody else has it; MADV_DONTFORK changes nothing: the child has a copy.
+// Differences from the kernel's: an address that is no more than a wish is not granted, unless the program insists;
+// what was unmapped can still be touched until somebody else has it; MADV_DONTFORK changes nothing: the child has a
+// copy.
 #pragma once
 
 #include <cstddef>
 
 namespace weir {
 
-// Whether such memory is to be had from anon_map.
-bool anon_wanted(size_t bytes, int protection, int flags);
-[[nodiscard]] long anon_map(size_t bytes, int protection);
+// Whether such memory is to be had from anon_map. `wish`: the address that the program would like, or null.
+bool anon_wanted(const void* wish, size_t bytes, int protection, int flags);
+// Inaccessible memory that is not to be had here may be had from the kernel.
+[[nodiscard]] long anon_map(const void* wish, size_t bytes, int protection);
 // Whether any of these whole pages lie where arenas do; then the calls below are to be used.
 bool anon_touches(const void* address, size_t bytes);
 // mmap with MAP_FIXED or MAP_FIXED_NOREPLACE.

@@ -56,7 +56,10 @@ FilePages& process_file_pages() {
 long process_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
   if (!is_limited()) return os::vm_mmap(address, bytes, protection, flags, fd, offset);
   if ((flags & MAP_FIXED) != 0) forget(address, bytes);
-  if (anon_wanted(bytes, protection, flags)) return anon_map(bytes, protection);
+  if (anon_wanted(address, bytes, protection, flags)) {
+    const long result = anon_map(address, bytes, protection);
+    if (!is_error(result) || protection != PROT_NONE) return result;
+  }
   const bool is_fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
   const long result = is_fixed && anon_touches(address, bytes)
                           ? anon_map_fixed(static_cast<char*>(address), bytes, protection, flags, fd, offset)

@@ -187,11 +187,12 @@ void Allocator::flush_runs(RunBin& bin, unsigned count) {
   bin.count = static_cast<uint8_t>(bin.count - count);
 }
 
-char* Allocator::map_pages(Pages count) {
+char* Allocator::map_pages(Pages count, bool may_wait) {
   PageRequest request;
   request.node = home_node();
   request.type = kRunType;
   request.count = count;
+  request.may_wait = may_wait;
   const PageGrant grant = pages_.alloc_pages(request);
   if (!grant) return nullptr;
   if (grant.run.resident.v != 0) clear_run(*grant.zone, grant.run.head, count);

@@ -431,6 +431,11 @@ ZoneStats Zone::stats() {
   return s;
 }
 
+Pages Zone::taken() {
+  LockGuard guard(mutex_);
+  return arena_.accessible() - buddy_.nr_free();
+}
+
 const char* Zone::verify_locked(Pages& block_pages) const {
   if (const char* wrong = buddy_.verify(block_pages)) return wrong;
   if (charged_ + buddy_.nr_free().v + isolated_ != arena_.accessible().v)

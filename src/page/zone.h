@@ -209,6 +209,8 @@ class Zone {
   Pages accessible_estimate() const { return Pages(accessible_.load(std::memory_order_relaxed)); }
 
   ZoneStats stats();
+  // How many pages of the arena are given out, whatever is in them.
+  Pages taken();
   weir_stats_node* published() const { return config_.published; }
   // Pages that were wanted of `wanted` were found here instead.
   void note_fallback(Zone& wanted);

@@ -31,6 +31,8 @@ bool may_open_userfaultfd() {
 
 bool Reclaimer::enter_eviction() {
   evicting_.fetch_add(1);
+  // In this order: who looks at them does so in the other one (program_calls.cc).
+  evictions_.fetch_add(1);
   if (!forking_.load()) return true;
   evicting_.fetch_sub(1);
   return false;

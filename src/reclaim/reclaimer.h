@@ -480,6 +480,7 @@ class Reclaimer {
   // What had been written to the swap file at the first kswapd's last look, and since when it is so much.
   uint64_t file_written_ = 0, file_rests_ms_ = 0;
   std::atomic<uint32_t> evicting_{0};
+  std::atomic<uint64_t> evictions_{0};  // that were begun
   std::atomic<bool> forking_{false};
   std::atomic<bool> still_{false};
   Mutex psi_mutex_{LockRank::kLru};

@@ -1,7 +1,8 @@
 /* mmap.c: memory that the program maps by itself is within the limit, too, and comes back as it was; what it does to it
  * by system calls has the results that it has without weir, on memory that is away as well: unmapping parts, other
  * mappings in its place, moving, protecting, giving content up, forks. */
-// limit: cases=swapped,parts,fixed,reserve,remap,protect,advise,fork,threads,stack,ring,reused,handler timeout=60
+// limit: cases=swapped,parts,fixed,reserve,place,far,wish,remap,protect,advise,fork,threads,stack,ring,reused,handler
+// timeout=60
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -205,6 +206,88 @@ static void reserve(void) {
   /* What was protected is not, for who gets it now. */
   push_out();
   for (int i = 1; i < kChunks; i += 2) CHECK(munmap(chunks[i], kChunk) == 0);
+}
+
+/* As Java does it: a place that is much larger than the limit, in which memory is committed and given up again. */
+enum { kPieces = 48 };
+static void lay_out(size_t bytes, int is_limited) {
+  char* pieces[kPieces];
+  char* place = map(bytes, PROT_NONE);
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  for (size_t i = 0; i < kPieces; ++i) {
+    pieces[i] = place + bytes / PAGE / kPieces * PAGE * i + (i % 3) * PAGE;
+    CHECK(mmap(pieces[i], MIB, kReadWrite, kAnonymous | MAP_FIXED, -1, 0) == pieces[i]);
+    check_zero(pieces[i], MIB);
+    fill_pages(pieces[i], MIB, pieces[i]);
+    CHECK(write(ends[1], pieces[i] + MIB, 1) == -1 && errno == EFAULT);
+    CHECK(i == 0 || (write(ends[1], pieces[i] - 1, 1) == -1 && errno == EFAULT));
+  }
+  if (is_limited) expect_within_limit(0);
+  for (int i = 0; i < kPieces; ++i) check_pages(pieces[i], MIB, pieces[i], 0);
+  /* Given up, and taken anew. */
+  for (int i = 0; i < kPieces; i += 2) {
+    CHECK(mmap(pieces[i], MIB, PROT_NONE, kAnonymous | MAP_NORESERVE | MAP_FIXED, -1, 0) == pieces[i]);
+    CHECK(write(ends[1], pieces[i] + PAGE, 1) == -1 && errno == EFAULT);
+  }
+  for (int i = 0; i < kPieces; i += 4) {
+    CHECK(mprotect(pieces[i], MIB, kReadWrite) == 0);
+    check_zero(pieces[i], MIB);
+    fill_pages(pieces[i], MIB, pieces[i]);
+  }
+  pid_t child = fork();
+  CHECK(child >= 0);
+  for (int i = 1; i < kPieces; i += 2) check_pages(pieces[i], MIB, pieces[i], 0);
+  for (int i = 0; i < kPieces; i += 4) check_pages(pieces[i], MIB, pieces[i], 0);
+  if (child == 0) {
+    CHECK(mmap(pieces[2], MIB, kReadWrite, kAnonymous | MAP_FIXED, -1, 0) == pieces[2]);
+    fill_pages(pieces[2], MIB, pieces[2]);
+    check_pages(pieces[2], MIB, pieces[2], 0);
+    CHECK(munmap(place, bytes) == 0);
+    _exit(0);
+  }
+  expect_success(child);
+  if (is_limited) expect_within_limit(0);
+  CHECK(munmap(place, bytes) == 0);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+static void place(void) {
+  push_out();
+  for (int round = 0; round < 3; ++round) lay_out(640 * MIB, 1);
+  check_data(&data);
+}
+
+/* What is too large for that is the kernel's; nothing else is different. */
+static void far(void) {
+  char* much[64];
+  push_out();
+  lay_out((size_t)8 << 30, 0);
+  for (int i = 0; i < 64; ++i) much[i] = map(640 * MIB, PROT_NONE);
+  for (int i = 0; i < 64; ++i) CHECK(mprotect(much[i] + 3 * MIB, PAGE, kReadWrite) == 0);
+  for (int i = 0; i < 64; ++i) memset(much[i] + 3 * MIB, i, PAGE);
+  char* heap = malloc(8 * MIB);
+  CHECK(heap != NULL);
+  memset(heap, 1, 8 * MIB);
+  for (int i = 0; i < 64; ++i) CHECK(much[i][3 * MIB + 5] == i && munmap(much[i], 640 * MIB) == 0);
+  free(heap);
+  check_data(&data);
+}
+
+/* Who wants this address or none gets it in the end. */
+static void wish(void) {
+  char* const wished = (char*)0x2428a7200000;
+  push_out();
+  int tries = 0;
+  for (char* p; (p = mmap(wished, MIB, kReadWrite, kAnonymous, -1, 0)) != wished; ++tries) {
+    CHECK(p != MAP_FAILED && munmap(p, MIB) == 0 && tries < 30);
+  }
+  if (memory_limit() == 0) CHECK(tries == 0);
+  fill_pages(wished, MIB, wished);
+  check_pages(wished, MIB, wished, 0);
+  CHECK(munmap(wished, MIB) == 0);
+  check_data(&data);
 }
 
 static void remap(void) {
@@ -458,9 +541,10 @@ int main(int argc, char** argv) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } cases[] = {{"swapped", swapped}, {"parts", parts},   {"fixed", fixed},    {"reserve", reserve}, {"remap", remap},
-               {"protect", protect}, {"advise", advise}, {"fork", fork_both}, {"threads", threads}, {"stack", stack},
-               {"ring", ring},       {"reused", reused}, {"handler", handler}};
+  } cases[] = {{"swapped", swapped}, {"parts", parts},   {"fixed", fixed},    {"reserve", reserve},
+               {"place", place},     {"far", far},       {"wish", wish},      {"remap", remap},
+               {"protect", protect}, {"advise", advise}, {"fork", fork_both}, {"threads", threads},
+               {"stack", stack},     {"ring", ring},     {"reused", reused},  {"handler", handler}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
     if (strcmp(argv[1], cases[i].name) == 0) return cases[i].run(), 0;
   CHECK(0);

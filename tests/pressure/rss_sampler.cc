@@ -5,8 +5,8 @@
 //   --count anon   resident anonymous memory of the process: what heap counts, but also stacks, data segments and what
 //                  the program maps itself (default)
 //   --count heap   resident memory of the mappings where weir places arenas, staging addresses and compressed pools:
-//                  what the limit is on, and 1.3% of bookkeeping. With a LIMIT, the process is stopped for a moment
-//                  when it seems to be over it, and looked at again
+//                  what the limit is on, and 1.3% of bookkeeping; not what the program maps of files there. With a
+//                  LIMIT, the process is stopped for a moment when it seems to be over it, and looked at again
 //   --baseline     bytes that are not weir's, subtracted from each value
 //   --tree         the process and its descendants, each compared with the limit by itself; reported is the largest
 //   LIMIT          bytes; more than 5% and more than 8 MiB above it at any sample is too much
@@ -137,7 +137,7 @@ uint64_t anonymous_bytes(int pid) {
   return kib_after(read_file(proc(pid, "status")), "\nRssAnon:");
 }
 
-// Where each mapping in that part of the address space begins, and its resident bytes.
+// Where each mapping in that part of the address space begins, and its resident bytes; of no file.
 using Mappings = std::map<uint64_t, uint64_t>;
 
 Mappings mappings_of(int pid) {
@@ -147,10 +147,10 @@ Mappings mappings_of(int pid) {
   uint64_t here = 0;
   char line[4096];
   while (fgets(line, sizeof(line), file) != nullptr) {
-    uint64_t begin, end, kib;
-    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &begin, &end) == 2) {
+    uint64_t begin, end, inode, kib;
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %*s %" SCNu64, &begin, &end, &inode) == 3) {
       if (begin >= kHeapEnd) break;  // sorted by address
-      here = begin >= kHeapBegin && end <= kHeapEnd ? begin : 0;
+      here = begin >= kHeapBegin && end <= kHeapEnd && inode == 0 ? begin : 0;
     } else if (here != 0 && sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1) {
       found[here] = kib << 10;
     }

@@ -122,6 +122,8 @@ class LiftTest : public testing::TestWithParam<Kernel> {
     EXPECT_EQ(lost, 0u);
     EXPECT_STREQ(find_fault(a_), nullptr);
   }
+  // Pages that are held have the protection that a thread gives them, or so many bytes from the first block on.
+  void protect_meanwhile(size_t bytes);
   char* page(unsigned i, size_t n) { return blocks_[i] + n * kPageSize; }
   // A page, as by the preloaded library's mlock and munlock; 0 or -errno.
   long lock(char* page) { return a_.reclaimer().lock(page, page + kPageSize, 0); }
@@ -573,9 +575,10 @@ TEST_P(LiftTest, WhatIsWrittenBetweenProtectionsStays) {
 
 // What is put back brings the protection along that it left with. By calls of which weir knows, no page leaves while
 // its protection changes.
-TEST_P(LiftTest, ProtectionThatChangesMeanwhileStays) {
+void LiftTest::protect_meanwhile(size_t bytes) {
   start();
   if (testing::Test::IsSkipped()) return;
+  for (size_t at = kBlock; at < bytes; at += kBlock) ASSERT_EQ(blocks_[at / kBlock], blocks_[0] + at);
   HeldPages held;
   ASSERT_TRUE(held.hold(blocks_[0]));
   const int zeros = open("/dev/zero", O_RDONLY);
@@ -586,8 +589,9 @@ TEST_P(LiftTest, ProtectionThatChangesMeanwhileStays) {
     for (Random random(5); !stop;) {
       char* const p = held.any(random);
       const char before = *p;
+      char* const begin = bytes == kPageSize ? p : blocks_[0];
       const auto protect = [&](int protection) {
-        EXPECT_EQ(a_.reclaimer().protect(p, p + kPageSize, protection, os::kNoKey), 0);
+        EXPECT_EQ(a_.reclaimer().protect(begin, begin + bytes, protection, os::kNoKey), 0);
       };
       for (unsigned n = 0; n < 20; ++n) {
         usleep(100);
@@ -605,6 +609,15 @@ TEST_P(LiftTest, ProtectionThatChangesMeanwhileStays) {
   EXPECT_EQ(unprotected, 0u);
   close(zeros);
   expect_all();
+}
+
+TEST_P(LiftTest, ProtectionThatChangesMeanwhileStays) {
+  protect_meanwhile(kPageSize);
+}
+
+// By one call, unless something leaves meanwhile.
+TEST_P(LiftTest, ProtectionOfALongRangeThatChangesMeanwhileStays) {
+  protect_meanwhile(6 * kBlock);
 }
 
 TEST_P(LiftTest, TouchesMeanwhileSeeWhatWasThere) {
