@@ -31,6 +31,7 @@ constexpr size_t kPage = 4096;
 constexpr size_t kMostPages = 3000;
 constexpr size_t kData = size_t{64} << 20;
 constexpr unsigned kChildSeconds = 120;
+char* const kWish = reinterpret_cast<char*>(0x2428a7200000);  // where nothing is
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
 constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 
@@ -109,8 +110,14 @@ class Worker {
     Region region;
     const size_t pages = 32 + random_.below(random_.below(4) == 0 ? kMostPages : 400);
     const bool reserved = random_.below(4) == 0;
-    void* p = mmap(nullptr, pages * kPage, reserved ? PROT_NONE : kReadWrite, kAnonymous, -1, 0);
+    // An address that is not granted, or, when a few in a row were given back, by the kernel.
+    void* const wish = random_.below(8) == 0 ? kWish + random_.below(1 << 20) * kPage : nullptr;
+    void* p = mmap(wish, pages * kPage, reserved ? PROT_NONE : kReadWrite, kAnonymous, -1, 0);
     if (p == MAP_FAILED) return;  // the limit
+    if (wish != nullptr && random_.below(16) != 0) {
+      if (munmap(p, pages * kPage) != 0) failed("munmap of what lies elsewhere", p, pages);
+      return;
+    }
     region.begin = static_cast<char*>(p);
     region.pages.resize(pages);
     if (reserved)
