@@ -55,7 +55,8 @@ static unsigned open_files(void) {
       snprintf(link, sizeof link, "%s/%s", path, fd->d_name);
       ssize_t length = readlink(link, target, sizeof target - 1);
       target[length < 0 ? 0 : length] = '\0';
-      count += strncmp(target, getenv("LIMIT_SWAP"), strlen(getenv("LIMIT_SWAP"))) == 0 && strchr(target, '#') != NULL;
+      count += strncmp(target, getenv("LIMIT_SWAP"), strlen(getenv("LIMIT_SWAP"))) == 0 &&
+               strstr(target, "(deleted)") != NULL;
     }
     if (fds != NULL) closedir(fds);
     if (count > most) most = count;
