@@ -264,15 +264,19 @@ bool anon_wanted(const void* wish, size_t bytes, int protection, int flags) {
   if (reclaimer == nullptr || !process_options().mmap || interrupts_weir()) return false;
   const uint64_t limit = bytes_of(reclaimer->limit());
   if (!is_reservation(bytes, protection)) return bytes <= limit * kMostLimits;
+  // Arenas can be written throughout.
+  if (os::vm_commits_strictly()) return false;
   const uint64_t most = limit * kMostReservedLimits;
   return bytes <= most && bytes_of(process_allocator().taken()) + bytes <= most;
 }
 
 long anon_map(const void* wish, size_t bytes, int protection) {
+  const process_detail::KeepsCache keeps_cache;
   char* memory = nullptr;
   const bool may_wait = !is_reservation(bytes, protection);
   for (unsigned tries = 0; memory == nullptr; ++tries) {
-    if (tries != 0 && (!may_wait || tries > kMostOomTries || !oom_allocation_failed(bytes))) return -ENOMEM;
+    if (tries != 0 && !may_wait) return 0;
+    if (tries != 0 && (tries > kMostOomTries || !oom_allocation_failed(bytes))) return -ENOMEM;
     memory = process_allocator().map_pages(pages_of(bytes), may_wait);
   }
   if (wish != nullptr) wishes.mapped(as_number(memory), bytes);

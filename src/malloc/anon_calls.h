@@ -18,7 +18,7 @@ namespace weir {
 
 // Whether such memory is to be had from anon_map. `wish`: the address that the program would like, or null.
 bool anon_wanted(const void* wish, size_t bytes, int protection, int flags);
-// Inaccessible memory that is not to be had here may be had from the kernel.
+// 0: inaccessible address space that is not to be had here, and so the kernel's.
 [[nodiscard]] long anon_map(const void* wish, size_t bytes, int protection);
 // Whether any of these whole pages lie where arenas do; then the calls below are to be used.
 bool anon_touches(const void* address, size_t bytes);

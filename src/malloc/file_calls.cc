@@ -57,8 +57,7 @@ long process_mmap(void* address, size_t bytes, int protection, int flags, int fd
   if (!is_limited()) return os::vm_mmap(address, bytes, protection, flags, fd, offset);
   if ((flags & MAP_FIXED) != 0) forget(address, bytes);
   if (anon_wanted(address, bytes, protection, flags)) {
-    const long result = anon_map(address, bytes, protection);
-    if (!is_error(result) || protection != PROT_NONE) return result;
+    if (const long result = anon_map(address, bytes, protection); result != 0) return result;
   }
   const bool is_fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
   const long result = is_fixed && anon_touches(address, bytes)

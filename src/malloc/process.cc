@@ -24,6 +24,7 @@ namespace process_detail {
 
 // No code may write through the constant caches: their bins are empty and full, so the fast paths never do.
 constinit thread_local CacheBins* cache = const_cast<CacheBins*>(&kNoCaches.first);
+constinit thread_local bool KeepsCache::kept = false;
 constinit Allocator allocator;
 
 namespace {
@@ -402,6 +403,7 @@ void process_release_caches() {
 }
 
 void process_drain_own() {
+  if (KeepsCache::is_kept()) return;
   for (const NoCache state : {NoCache::kNew, NoCache::kFreedOnce, NoCache::kDead})
     if (cache == no_cache(state)) return;
   report_misuse(allocator.drain(*static_cast<ThreadCache*>(cache)), "free");

@@ -25,6 +25,21 @@ extern constinit thread_local CacheBins* cache;
 // Constant once the first allocation has returned.
 extern Allocator allocator;
 
+// While it lives, the calling thread's cache is not emptied, however short memory is: what may be called in the handler
+// of a signal may have come in the middle of a change of it.
+class KeepsCache {
+ public:
+  KeepsCache() : before_(kept) { kept = true; }
+  ~KeepsCache() { kept = before_; }
+  KeepsCache(const KeepsCache&) = delete;
+  KeepsCache& operator=(const KeepsCache&) = delete;
+  static bool is_kept() { return kept; }
+
+ private:
+  static constinit thread_local bool kept;
+  const bool before_;
+};
+
 void* malloc_slow(size_t size, const void* caller);
 void free_slow(void* p, const void* caller);
 }  // namespace process_detail

@@ -1,11 +1,9 @@
 #include "os/rights.h"
 
-#include <fcntl.h>
-
 #include <cstddef>
 #include <string_view>
 
-#include "os/syscall.h"
+#include "os/file.h"
 
 namespace weir::os {
 namespace {
@@ -16,11 +14,7 @@ struct Status {
   std::string_view read;
 
   [[nodiscard]] bool read_from(int proc, const char* path) {
-    const long fd = syscall6(SYS_openat, proc, as_arg(path), O_RDONLY | O_CLOEXEC, 0);
-    if (fd < 0) return false;
-    const long bytes = syscall6(SYS_read, fd, as_arg(text), sizeof(text));
-    syscall6(SYS_close, fd);
-    // What fills it is not all there is.
+    const ssize_t bytes = read_small_file_at(proc, path, text, sizeof(text));
     if (bytes <= 0 || static_cast<size_t>(bytes) == sizeof(text)) return false;
     read = {text, static_cast<size_t>(bytes)};
     return true;

@@ -8,6 +8,7 @@
 
 #include <atomic>
 
+#include "os/file.h"
 #include "os/syscall.h"
 
 #ifdef __SANITIZE_THREAD__
@@ -246,6 +247,11 @@ bool vm_is_locked(void* address, size_t bytes) {
 
 void vm_lock_when_touched(void* address, size_t bytes) {
   static_cast<void>(vm_lock(address, bytes, MLOCK_ONFAULT));
+}
+
+bool vm_commits_strictly() {
+  char policy[4];
+  return read_small_file("/proc/sys/vm/overcommit_memory", policy, sizeof(policy)) > 0 && policy[0] == '2';
 }
 
 bool vm_system_swaps() {

@@ -70,6 +70,9 @@ uint64_t vm_resident_mask(void* address, unsigned pages);
 // Copies several ranges to `to`, one behind the other, by one call that does not use their addresses; waits for pages
 // that are not there as a touch would. Returns the bytes copied.
 [[nodiscard]] size_t vm_gather(void* to, const VmRange* ranges, unsigned count);
+// Whether the kernel commits no more memory than it has (vm.overcommit_memory=2): all that can be written counts then,
+// touched or not.
+bool vm_commits_strictly();
 // Whether the system has swap space of its own: then a page may have content though it is not resident.
 bool vm_system_swaps();
 // And for `words` times 64 pages (at most 512): a word each.
