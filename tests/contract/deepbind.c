@@ -1,6 +1,8 @@
-/* deepbind.c: a plug-in loaded with RTLD_DEEPBIND allocates from the C library: the program may free and resize what it
- * gets from there; the plug-in may use the program's objects and hand them back through the program's own free.
- * (The C library's free of a preloaded allocator's pointer is not covered: that call never reaches the allocator.) */
+/* deepbind.c: a plug-in loaded with RTLD_DEEPBIND has the program's allocator all the same: both may free what the
+ * other allocates. Where it is left the C library's (deepbind=1), the program may free and resize what it gets from
+ * there; the plug-in may use the program's objects and hand them back through the program's own free. (The C library's
+ * free of a preloaded allocator's pointer never reaches the allocator.) */
+// contract: cases=shared,own
 #include <libgen.h>
 #include <malloc.h>
 
@@ -29,9 +31,12 @@ static void load(void) {
   CHECK(plugin_make && plugin_text && plugin_aligned && plugin_check_and_return && plugin_release_own);
 }
 
-int main(void) {
+int main(int argc, char** argv) {
   const size_t sizes[] = {1, 30, 500, 5000, 200 * KIB, 3 * MIB};
   contract_begin(60);
+  CHECK(argc == 2);
+  int shared = strcmp(argv[1], "shared") == 0;
+  if (!shared && getenv("WEIR_CONF") == NULL) exec_self(argv[1], "deepbind=1");
   load();
   for (unsigned round = 0; round < 100; ++round) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
@@ -47,6 +52,11 @@ int main(void) {
       plugin_release_own(plugin_make(size, round));
       char* ours = malloc(size);
       CHECK(ours != NULL);
+      if (shared) {
+        plugin_release_own(ours);
+        ours = malloc(size);
+        CHECK(ours != NULL);
+      }
       fill(ours, size, round);
       CHECK(plugin_check_and_return(ours, size, round, free) == 1);
     }

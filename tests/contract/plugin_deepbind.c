@@ -1,5 +1,5 @@
-/* plugin_deepbind.c: the plug-in of deepbind.c. Loaded with RTLD_DEEPBIND, its malloc and free are the C library's own,
- * whatever is preloaded. */
+/* plugin_deepbind.c: the plug-in of deepbind.c. Loaded with RTLD_DEEPBIND, its malloc and free would be the C library's
+ * own, whatever is preloaded. */
 #include "contract.h"
 
 #define EXPORT __attribute__((visibility("default")))
