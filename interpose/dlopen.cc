@@ -25,7 +25,7 @@ __attribute__((noinline, cold)) Dlopen find_real() {
 }  // namespace
 
 // The loader looks for a file where the code that it returns to says (DT_RUNPATH), and so the last call has to be a
-// jump, as compilers make it (but for a debug build).
+// jump, as compilers make it where they optimize.
 extern "C" __attribute__((visibility("default"))) void* dlopen(const char* file, int mode) noexcept {
   Dlopen next = real.load(std::memory_order_relaxed);
   if (next == nullptr) next = find_real();

@@ -3,7 +3,6 @@
  * there; the plug-in may use the program's objects and hand them back through the program's own free. (The C library's
  * free of a preloaded allocator's pointer never reaches the allocator.) */
 // contract: cases=shared,own
-#include <libgen.h>
 #include <malloc.h>
 
 #include "contract.h"
@@ -14,14 +13,9 @@ static char* (*plugin_aligned)(size_t, size_t);
 static int (*plugin_check_and_return)(void*, size_t, unsigned, void (*)(void*));
 static void (*plugin_release_own)(void*);
 
+/* By its name alone: it is found because of the program's DT_RUNPATH, which is that of who calls dlopen. */
 static void load(void) {
-  char path[4200];
-  char self[4096];
-  ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-  CHECK(length > 0);
-  self[length] = '\0';
-  snprintf(path, sizeof path, "%s/plugin_deepbind.so", dirname(self));
-  void* plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
+  void* plugin = dlopen("plugin_deepbind.so", RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
   if (plugin == NULL) contract_fail(__FILE__, __LINE__, dlerror());
   *(void**)&plugin_make = dlsym(plugin, "plugin_make");
   *(void**)&plugin_text = dlsym(plugin, "plugin_text");
