@@ -8,6 +8,7 @@
 
 #include "os/uffd.h"
 #include "os/vm.h"
+#include "reclaim/stall.h"
 
 namespace weir {
 namespace {

@@ -100,6 +100,8 @@ const char* Reclaimer::change_swap_file() {
 // While evictions are allowed, by a kswapd.
 const char* Reclaimer::replace_swap_file() {
   // The name comes from the program, or from who may do as it does.
+  if (wants_file() && held_.proc < 0)
+    return "without /proc it cannot be told whether the program has given up rights that weir's threads have";
   if (wants_file() && !os::has_rights_of_process(held_.proc))
     return "the program has given up rights that weir's threads still have, and they open no file with these";
   const int before = held_.directory;

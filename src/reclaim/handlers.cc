@@ -6,6 +6,7 @@
 #include "os/proc.h"
 #include "os/uffd.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/stall.h"
 #include "weir/events.h"
 
 namespace weir {

@@ -5,6 +5,7 @@
 #include "os/file.h"
 #include "os/proc.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/stall.h"
 
 namespace weir {
 namespace {

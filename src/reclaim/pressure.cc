@@ -76,22 +76,18 @@ bool Reclaimer::waits_for_shrinkers(Kswapd& kswapd) {
   return now - kswapd.beat_ms < kShrinkerPatienceMs;
 }
 
-// By a thread that waits in vain, with no lock held.
-void Reclaimer::try_everything(Kswapd& kswapd, Tried& tried) {
-  if (!tried.drained && in_vain_ != nullptr) in_vain_();
-  tried.drained = true;
-  const uint32_t rounds = kswapd.fruitless.load();
-  // Kswapd may have gone through all priorities since this thread last had a processor: what it tried then was little.
-  tried.all = rounds >= kMostFruitless;
+// By a thread that waits in vain, with no lock held. It begins where kswapd is, which may have gone through all
+// priorities since the thread last had a processor.
+void Reclaimer::try_everything(Kswapd& kswapd, Waiter& waiter) {
+  if (!waiter.drained && in_vain_ != nullptr) in_vain_();
+  waiter.drained = waiter.asked_all = true;
   if (shrinkers_ == nullptr) return;
-  const unsigned priority = rounds < Shrinkers::kFirstPriority ? Shrinkers::kFirstPriority - rounds : 1;
+  const uint32_t rounds = kswapd.fruitless.load();
+  const bool all = !can_wait() || rounds >= Shrinkers::kFirstPriority;
   bool skipped = false;
-  shrinkers_->shrink(Shrinkers::Caller::kWaiter, can_wait() ? priority : 0, 0, &skipped);
-  if (!skipped) return;
-  // This thread may get something from it where the other one does not.
-  const uint64_t now = os::now_ms();
-  if (tried.skipped_ms == 0) tried.skipped_ms = now;
-  tried.all = tried.all && now - tried.skipped_ms >= kShrinkerPatienceMs;
+  shrinkers_->shrink(Shrinkers::Caller::kWaiter, all ? 0 : Shrinkers::kFirstPriority - rounds, 0, &skipped);
+  // This thread may get something from a cache where the other one, which is running it, does not.
+  waiter.asked_all = all && !skipped;
 }
 
 // -- stalls ----------------------------------------------------------------------------------------------------------

@@ -41,23 +41,6 @@ struct FaultStory {
   void (*finish_reads)(Reclaimer&, Workbench&) = nullptr;
 };
 
-// As long as it lives, the thread that the bench's owner serves is stalled; within another one it changes nothing.
-class Stall {
- public:
-  inline Stall(Reclaimer& reclaimer, Workbench& bench);
-  inline ~Stall();
-  Stall(const Stall&) = delete;
-  Stall& operator=(const Stall&) = delete;
-  // The thread stays stalled; somebody else ends it.
-  void leave_open() { outer_ = true; }
-
- private:
-  Reclaimer& reclaimer_;
-  Workbench& bench_;
-  const bool nested_;
-  bool outer_;
-};
-
 class Reclaimer {
  public:
   enum class Mode : uint8_t {
@@ -320,13 +303,7 @@ class Reclaimer {
   void note_behind(const Kswapd& kswapd, uint64_t stalls_before);
   void tell_pressure();
   void forget_pressure() WEIR_NO_TSA;
-  // What a thread that waits in vain has tried besides.
-  struct Tried {
-    bool drained = false;
-    bool all = false;
-    uint64_t skipped_ms = 0;  // when a cache was first left out that another thread was running; 0: none was
-  };
-  void try_everything(Kswapd& kswapd, Tried& tried);
+  void try_everything(Kswapd& kswapd, Waiter& waiter);
   bool can_wait() const;
   uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);
@@ -494,17 +471,5 @@ class Reclaimer {
   VictimLog victims_;
   std::atomic<uint64_t> kill_at_ms_{0};  // 0: the process need not end
 };
-
-inline Stall::Stall(Reclaimer& reclaimer, Workbench& bench)
-    : reclaimer_(reclaimer), bench_(bench), nested_(bench.stalls), outer_(nested_) {
-  if (nested_) return;
-  bench_.stalls = true;
-  reclaimer_.begin_stall();
-}
-
-inline Stall::~Stall() {
-  bench_.stalls = nested_;
-  if (!outer_) reclaimer_.end_stall();
-}
 
 }  // namespace weir

@@ -42,7 +42,7 @@ void NodeReclaim::put_back(unsigned n, ClusterId c, uint64_t pages, Lift& lift) 
     char* const home = zone_->address(c * kClusterPages + run.first);
     char* const lifted = lift.address(n, run.first);
     const size_t bytes = (run.end - run.first) * kPageSize;
-    // Without the C library, whose mlock waits (program_calls.cc).
+    // By a bare system instruction: the C library's mlock waits (program_calls.cc).
     const bool locked = os::vm_is_locked(home, bytes);
     // Refused for want of memory or mappings, as above. What is at stake is content, so it waits.
     while (!os::vm_lift(lifted, home, bytes)) os::sleep_ms(1);

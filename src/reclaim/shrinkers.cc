@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/units.h"
+#include "os/proc.h"
 #include "os/service_thread.h"
 #include "os/vm.h"
 
@@ -111,10 +112,12 @@ Shrinkers::Entry* Shrinkers::take_next(Place& place, Caller caller, uint32_t sel
       Entry& entry = place.chunk->entries[place.next++];
       if (entry.key == nullptr || entry.leaving.load()) continue;
       if (!may_run(caller, entry.kind) || (heap != 0 && entry.heap != heap)) continue;
+      const uint64_t now = os::now_ms();
       if (entry.runner.load() != 0) {
-        place.skipped = true;
+        if (now - entry.began_ms < kPatienceTicks * kTickMs) place.skipped = true;
         continue;
       }
+      entry.began_ms = now;
       entry.runner.store(self);
       return &entry;
     }

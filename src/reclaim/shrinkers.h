@@ -47,7 +47,8 @@ class Shrinkers {
 
   // One round at each that the caller may run and nobody else is running; returns the objects that were freed. With no
   // lock held.
-  // `heap`: only those of that heap; 0: all. `skipped`: whether somebody else was running one of them.
+  // `heap`: only those of that heap; 0: all. `skipped`: whether somebody else was running one of them, and not for so
+  // long already that it stands still.
   uint64_t shrink(Caller caller, unsigned priority, uint64_t heap = 0, bool* skipped = nullptr);
   // The same for who is at a heap's limit: kDirect on the calling thread, the others on theirs, which is waited for as
   // long as it gets on.
@@ -109,6 +110,7 @@ class Shrinkers {
     uint64_t deferred;
     Stats stats;
     std::atomic<uint32_t> runner;  // the thread that runs its callbacks; 0: none does
+    uint64_t began_ms;             // since when
     std::atomic<bool> leaving;     // it is being removed
     uint64_t heap;                 // 0: none
     bool removed_inside;           // by one of its callbacks: who runs them frees the entry

@@ -34,6 +34,9 @@ struct Handler {
 struct Waiter {
   Pages count;
   Waiter* next = nullptr;
+  // Besides, in vain: its cache was emptied; and at last, all caches were asked for all they have.
+  bool drained = false;
+  bool asked_all = false;
 };
 
 // One a node.

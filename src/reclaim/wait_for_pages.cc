@@ -87,16 +87,15 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
   if (shrinkers_ != nullptr && shrinkers_->is_inside()) return false;
   if (events_ != nullptr) events_->note(WEIR_EVENT_LIMIT);
   Kswapd& kswapd = *kswapds_[zone.node().v];
-  Tried tried;
+  Waiter waiter{count};
   if (!can_wait()) {
-    try_everything(kswapd, tried);
+    try_everything(kswapd, waiter);
     purge_surplus(node);
     return zone.free_budget() >= count + zone.watermarks().min;
   }
   weir::count(counters_.allocstall);
   const uint64_t start = os::now_ns();
   begin_wait();
-  Waiter waiter{count};
   uint32_t forks = forks_before_.load();
   add_waiter(kswapd, waiter);
   bool enough = false;
@@ -112,8 +111,8 @@ bool Reclaimer::wait_for_pages(NodeReclaim& node, Pages count) {
     // kswapd may have given up before this thread had a processor, and so without what only the thread can give back.
     const uint32_t fruitless = kswapd.fruitless.load();
     const bool hopeless = fruitless >= kMostFruitless;
-    if (enough || (hopeless && tried.all)) break;
-    if (fruitless != 0) try_everything(kswapd, tried);
+    if (enough || (hopeless && waiter.asked_all)) break;
+    if (fruitless != 0) try_everything(kswapd, waiter);
     // What this gave back may have been in Standby, where only kswapd gets at it: one more round.
     if (hopeless) kswapd.fruitless.store(kMostFruitless - 1);
     wake(kswapd);
