@@ -1,6 +1,6 @@
 /* shrinker.c: a cache of noise under a limit and without a swap file. Without a shrinker it meets ENOMEM; with one it
  * goes on for ever, whole, and keeps a good part of what it may; whatever the shrinker does besides, nothing hangs. */
-// limit: cases=without,sheds,keeps,direct,mapped,allocates,blocks,forks,threads,child,comes_and_goes,purge
+// limit: cases=without,sheds,keeps,direct,mapped,allocates,blocks,hangs,forks,threads,child,comes_and_goes,purge
 // limit: conf=limit=32M,swap=none timeout=120 weir
 #include <dirent.h>
 #include <pthread.h>
@@ -29,6 +29,7 @@ struct Cache {
   int allocates; /* in scan */
   int mapped;    /* the objects are from mmap, and belong to one thread */
   pthread_t owner;
+  atomic_int hangs; /* on any other thread than the owner's */
 };
 
 static struct Cache cache = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -49,6 +50,7 @@ static int enter(struct Cache* c) {
 
 static size_t count_objects(void* arg) {
   struct Cache* c = arg;
+  while (atomic_load(&c->hangs) && !pthread_equal(pthread_self(), c->owner)) usleep(1000);
   if (!enter(c)) return WEIR_SHRINK_STOP;
   size_t count = c->count;
   pthread_mutex_unlock(&c->lock);
@@ -210,6 +212,35 @@ static void test_keeps(void) {
   check_all(&cache);
 }
 
+/* Weir's thread never returns from it, and so nobody else can run it: whoever is refused memory is so after a second
+ * once, and not each time. */
+static void test_hangs(void) {
+  enum { kRefusals = 60 };
+  static uint64_t* own[kSlots];
+  size_t count = 0;
+  double start = 0;
+  atomic_store(&cache.hangs, 1);
+  for (int refused = 0; refused < kRefusals;) {
+    CHECK(count < kSlots);
+    own[count] = malloc(4000);
+    if (own[count] != NULL) {
+      fill_noise(own[count], 4000, count);
+      ++count;
+    } else {
+      CHECK(errno == ENOMEM);
+      if (refused++ == 0) start = seconds();
+    }
+  }
+  double took = seconds() - start;
+  if (took >= kRefusals / 2) fprintf(stderr, "%d refusals in %.1f s\n", kRefusals, took);
+  CHECK(took < kRefusals / 2);
+  atomic_store(&cache.hangs, 0);
+  for (size_t i = 0; i < count; ++i) {
+    CHECK(is_noise(own[i], 4000, i));
+    free(own[i]);
+  }
+}
+
 static void test_blocks(void) {
   /* The thread that allocates has the lock that scan takes: it is refused memory, after a second. */
   while (held(&cache) < memory_limit() / 2) CHECK(insert(&cache, 4000, cache.count));
@@ -360,7 +391,8 @@ int main(int argc, char** argv) {
   }
   cache.mapped = strcmp(argv[1], "mapped") == 0;
   cache.owner = pthread_self();
-  if (strcmp(argv[1], "direct") == 0 || cache.mapped) shrinker.flags = WEIR_SHRINKER_DIRECT, cache.trylock = 1;
+  const int hangs = strcmp(argv[1], "hangs") == 0;
+  if (strcmp(argv[1], "direct") == 0 || cache.mapped || hangs) shrinker.flags = WEIR_SHRINKER_DIRECT, cache.trylock = 1;
   if (strcmp(argv[1], "allocates") == 0) cache.allocates = 1;
   CHECK(weir_register_shrinker(&shrinker) == 0);
   if (strcmp(argv[1], "sheds") == 0) test_sheds();
@@ -371,6 +403,7 @@ int main(int argc, char** argv) {
     CHECK(atomic_load(&cache.scans) != 0);
   }
   if (strcmp(argv[1], "blocks") == 0) test_blocks();
+  if (strcmp(argv[1], "hangs") == 0) test_hangs();
   if (strcmp(argv[1], "forks") == 0) test_forks();
   if (strcmp(argv[1], "threads") == 0) run_threads(insert_from_thread);
   if (strcmp(argv[1], "comes_and_goes") == 0) run_threads(come_and_go);
