@@ -351,6 +351,13 @@ Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
   return reclaimer;
 }
 
+// mlock is content with any address; it means the page there.
+void begin_at_page(void*& address, size_t& bytes) {
+  const size_t before = reinterpret_cast<uintptr_t>(address) % kPageSize;
+  address = static_cast<char*>(address) - before;
+  bytes += before;
+}
+
 }  // namespace
 
 long process_madvise(void* address, size_t bytes, int advice) {
@@ -371,17 +378,6 @@ long process_mprotect(void* address, size_t bytes, int protection, int key) {
   if (result == 0) anon_protected(static_cast<char*>(address), bytes, protection);
   return result;
 }
-
-namespace {
-
-// mlock is content with any address; it means the page there.
-void begin_at_page(void*& address, size_t& bytes) {
-  const size_t before = reinterpret_cast<uintptr_t>(address) % kPageSize;
-  address = static_cast<char*>(address) - before;
-  bytes += before;
-}
-
-}  // namespace
 
 long process_mlock(void* address, size_t bytes, int flags) {
   begin_at_page(address, bytes);
