@@ -8,8 +8,11 @@
   symptoms.py noise MIB TIMES       the same with what does not compress
   symptoms.py objects MIB TOUCHES   makes MIB of Python's own small objects, then reads single ones anywhere
   symptoms.py peak MIB SECONDS      holds MIB, frees them, and lies idle
+  symptoms.py handles MIB TIMES     fills MIB with objects that have handles, frees half of them, and wants an eighth of
+                                    MIB in one piece, again and again
 
 Each prints what it has resident at the end and at most, in MiB; no memory is exit status 1."""
+import ctypes
 import os
 import random
 import sys
@@ -85,6 +88,27 @@ def peak(mib, seconds):
     time.sleep(seconds)
 
 
+def handles(mib, times):
+    weir = ctypes.CDLL(None)
+    for name in ("weir_movable_alloc", "malloc"):
+        getattr(weir, name).restype = ctypes.c_void_p
+        getattr(weir, name).argtypes = [ctypes.c_size_t]
+    for name in ("weir_movable_free", "free"):
+        getattr(weir, name).restype = None
+        getattr(weir, name).argtypes = [ctypes.c_void_p]
+    kept = []
+    for _ in range(times):
+        kept += [weir.weir_movable_alloc(4 * PAGE) for _ in range(mib * MIB // (4 * PAGE) - len(kept))]
+        chance.shuffle(kept)
+        while len(kept) * 4 * PAGE > mib * MIB // 2:
+            weir.weir_movable_free(kept.pop())
+        time.sleep(1.2)
+        piece = weir.malloc(mib * MIB // 8)
+        if not piece:
+            raise MemoryError
+        weir.free(piece)
+
+
 def memory():
     with open("/proc/self/status", encoding="ascii") as file:
         values = dict(line.split(":") for line in file)
@@ -93,7 +117,7 @@ def memory():
 
 def main():
     run = {"bursts": bursts, "random": random_touches, "rounds": rounds, "records": records, "noise": noise,
-           "objects": objects, "peak": peak}
+           "objects": objects, "peak": peak, "handles": handles}
     try:
         run[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
     except MemoryError:

@@ -65,7 +65,6 @@ WEIR_API const struct weir_stats_page* weir_stats(void);
  *
  * Returns 0, or (errno is kept, and nothing was changed)
  *   ENOENT      there is no setting of that name
- *   EOPNOTSUPP  weir does not have yet what this setting of the kernel is about
  *   EINVAL      the value is not of the accepted form or range, which the report names
  *   EPERM       the setting is fixed once the program has started
  *   ENXIO       the setting has no effect in this process: it was started without a limit, or cannot swap

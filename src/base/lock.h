@@ -31,10 +31,11 @@ enum class LockRank : uint8_t {
   kHeap = 3,     // heap/: large objects of one heap
   kDepot = 4,    // malloc/depot: slabs of one size class on one node, or in one heap
   kEvict = 5,    // reclaim/: one evictor at a time on a node
-  kZone = 6,     // page/zone: buddy lists and counters of one node
-  kLru = 7,      // reclaim/: lists of clusters
-  kSwap = 8,     // swap/: compressed pool, slot map, file
-  kCount = 9,
+  kCompact = 6,  // compact/: places of handles, and moves under way
+  kZone = 7,     // page/zone: buddy lists and counters of one node
+  kLru = 8,      // reclaim/: lists of clusters
+  kSwap = 9,     // swap/: compressed pool, slot map, file
+  kCount = 10,
 };
 
 // How many locks the calling thread holds, or is about to; but for those of a fork. A handler of a signal that finds it

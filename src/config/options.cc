@@ -153,13 +153,6 @@ const OptionInfo* find_option_or_sysctl(std::string_view name) {
   return find_option(name);
 }
 
-const PendingInfo* find_pending(std::string_view name) {
-  if (name.starts_with(kVmPrefix)) name.remove_prefix(kVmPrefix.size());
-  for (const PendingInfo& each : kPendingTable)
-    if (each.name == name) return &each;
-  return nullptr;
-}
-
 int64_t option_value(const Options& options, OptionId id) {
   switch (id) {
 #define OPTION(name, ...) \

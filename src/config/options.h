@@ -140,17 +140,6 @@ inline constexpr auto kSysctlTable = std::to_array<SysctlInfo>({
 #include "config/options.def"
 });
 
-// A setting of the kernel's that weir has nothing to set for yet.
-struct PendingInfo {
-  std::string_view name;
-  std::string_view reason;
-};
-
-inline constexpr auto kPendingTable = std::to_array<PendingInfo>({
-#define PENDING(name, reason) {#name, reason},
-#include "config/options.def"
-});
-
 // What the kernel's names of these settings begin with.
 inline constexpr std::string_view kVmPrefix = "vm.";
 
@@ -161,8 +150,6 @@ inline constexpr std::string_view kVmPrefix = "vm.";
 [[nodiscard]] const SysctlInfo* find_sysctl(OptionId id);
 // The option of that name or sysctl name, or null.
 [[nodiscard]] const OptionInfo* find_option_or_sysctl(std::string_view name);
-// With or without the kernel's prefix; null: not one of them.
-[[nodiscard]] const PendingInfo* find_pending(std::string_view name);
 
 // The same in every build that has the same options in the same order.
 [[nodiscard]] constexpr uint64_t options_id() {

@@ -59,10 +59,15 @@ void print_memory(Allocator& allocator, int fd) {
     free_resident += s.free_resident;
     metadata += s.metadata_bytes;
   });
+  print_size(fd, "given out", charged, "objects, and the slabs that they lie in");
+  if (const Compactor* compactor = allocator.compactor(); compactor != nullptr) {
+    Line objects;
+    objects.text("of that, ").dec(compactor->table().nr_objects()).text(" objects that can be moved");
+    print_size(fd, "with handles", pages_of(compactor->table().bytes()), objects.view());
+  }
   Line decay;
   decay.text("in memory; goes back when it was unused for a while (decay_ms=");
   format_option(decay, allocator.options(), OptionId::decay_ms);
-  print_size(fd, "given out", charged, "objects, and the slabs that they lie in");
   print_size(fd, "free", free_resident, decay.text(")").view());
   print_size(fd, "bookkeeping", Pages(metadata >> kPageShift), "weir's own");
 }

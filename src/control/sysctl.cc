@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "config/conf.h"
+#include "malloc/kcompactd.h"
 #include "malloc/process.h"
 
 namespace weir {
@@ -22,11 +23,6 @@ int report_unknown(std::string_view name, Line& report) {
   if (text.ends_with('\n')) text.remove_suffix(1);
   report.text(text);
   return ENOENT;
-}
-
-int report_pending(const PendingInfo& pending, Line& report) {
-  report.text("not there yet: ").text(pending.reason);
-  return EOPNOTSUPP;
 }
 
 // A limit can be changed, but not be taken away.
@@ -54,16 +50,12 @@ bool apply_to_process(Allocator&, Reclaimer::Budget budget) {
 
 int Sysctl::get(std::string_view name, Line& value, Line& report) const {
   const OptionInfo* option = find_option_or_sysctl(name);
-  if (option == nullptr) {
-    const PendingInfo* pending = find_pending(name);
-    return pending != nullptr ? report_pending(*pending, report) : report_unknown(name, report);
-  }
+  if (option == nullptr) return report_unknown(name, report);
   format_option(value, options_, option->id);
   return 0;
 }
 
 int Sysctl::find_changeable(std::string_view name, const SysctlInfo*& found, Line& report) const {
-  if (const PendingInfo* pending = find_pending(name)) return report_pending(*pending, report);
   const OptionInfo* option = find_option_or_sysctl(name);
   if (option == nullptr) return report_unknown(name, report);
   found = find_sysctl(option->id);
@@ -160,11 +152,34 @@ int Sysctl::set(std::string_view name, std::string_view value, Line& report) {
   return EINVAL;
 }
 
+// Not a setting but an order (/proc/sys/vm/compact_memory), which is carried out by kcompactd.
+bool is_compact_memory(std::string_view name) {
+  return name == "vm.compact_memory" || name == "compact_memory";
+}
+
+int compact_memory(const SysctlCall& call, Line& report) {
+  if (call.new_value == nullptr) {
+    report.text("can only be set: 1 has all objects that can be moved moved together");
+    return EPERM;
+  }
+  if (*call.new_value != "1") {
+    report.text("expected 1");
+    return EINVAL;
+  }
+  const Compactor* const compactor = process_allocator().compactor();
+  if (compactor == nullptr || compactor->table().nr_objects() == 0) {
+    report.text("nothing can be moved: the program has no objects with handles (weir/movable.h)");
+    return ENXIO;
+  }
+  kcompactd_wake(true);
+  return 0;
+}
+
 int process_sysctl_locked(const SysctlCall& call, Line& report) {
+  if (is_compact_memory(call.name)) return compact_memory(call, report);
   Sysctl sysctl(process_options(), process_allocator(), apply_to_process);
   Line ignored;
   Line& before = call.old_value != nullptr ? *call.old_value : ignored;
-  // What can only be told to be pending is refused with the same words by both.
   if (const int error = sysctl.get(call.name, before, report)) return error;
   if (call.new_value != nullptr)
     if (const int error = sysctl.set(call.name, *call.new_value, report)) return error;

@@ -108,6 +108,14 @@ unsigned Allocator::refill(NodeId node, size_t size_class, void** out, unsigned 
   for (const NodeId from : pages_.zonelist(node))
     if (depots(from).release_empty())
       if (const unsigned got = depots(from).refill(size_class, out, want, lane, apart)) return got;
+  if (pages_.compactor() == nullptr) return 0;
+  // The slab that could not be had: with the depot's lock held nothing is moved.
+  PageRequest slab;
+  slab.node = node;
+  slab.count = pages_of(Order(kSizeClasses[size_class].slab_order));
+  if (!pages_.compact_for(slab)) return 0;
+  for (const NodeId from : pages_.zonelist(node))
+    if (const unsigned got = depots(from).refill(size_class, out, want, lane, apart)) return got;
   return 0;
 }
 
@@ -372,6 +380,7 @@ const char* Allocator::verify() {
   const char* wrong = reclaimer_ != nullptr ? verify_reclaim() : nullptr;
   for (unsigned n = 0; n < nr_nodes_ && wrong == nullptr; ++n)
     if (nodes_[n] != nullptr) wrong = verify_node(NodeId(static_cast<uint16_t>(n)));
+  if (wrong == nullptr && compactor() != nullptr) wrong = compactor()->verify_locked();
   give_up_locks();
   if (reclaimer_ != nullptr) reclaimer_->go_on();
   return wrong;

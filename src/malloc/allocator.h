@@ -141,6 +141,13 @@ class Allocator {
   // The node whose memory the calling thread should have.
   NodeId home_node() const;
 
+  // -- objects that can be moved (compact/), which cost nothing before there is the first
+  // Null when there never was one.
+  Compactor* compactor() { return pages_.compactor(); }
+  // An object of `size` bytes, not 0, which read as zeros; none: there is no memory.
+  [[nodiscard]] MovableId alloc_movable(size_t size);
+  [[nodiscard]] MovableCall free_movable(MovableId id);
+
   // -- looking
   unsigned nr_nodes() const { return nr_nodes_; }
   bool has_zone(NodeId node) const { return nodes_[node.v] != nullptr; }
@@ -161,8 +168,8 @@ class Allocator {
   // Takes (and gives back) all locks in the order of their ranks, reclaim's last.
   void lock_all() WEIR_NO_TSA;
   void unlock_all() WEIR_NO_TSA;
-  // After the locks are given back: reclaim goes on, in a child with threads of its own. False: memory that was away
-  // is lost, and the child must not go on.
+  // After the locks are given back: reclaim goes on, in a child with threads of its own, and there the moves of objects
+  // that were under way come to their end. False: memory that was away is lost, and the child must not go on.
   [[nodiscard]] bool resume_reclaim(bool in_child);
   // Between the two in the child, where only the forking thread lives on.
   void after_fork_in_child() WEIR_NO_TSA;
@@ -208,6 +215,7 @@ class Allocator {
   void protect_guards(Zone& zone, Pfn head, Pages count);
   Pfn align_guarded(Zone& zone, Pfn head, Pages taken, size_t alignment, Pages wanted);
 
+  Compactor* make_compactor();
   [[nodiscard]] bool init_reclaim(NodeId node, ZoneConfig& config, Pages total);
 
   const Options* options_ = nullptr;

@@ -37,6 +37,8 @@ void Allocator::take_locks_once() {
   if (locked_heaps_ != nullptr) locked_heaps_->lock(locked_heaps_->self);
   for (NodeHeap* heap : nodes_)
     if (heap != nullptr) heap->depots.lock_for_fork();
+  // Made with the first of these locks held, so that it stays what it is.
+  if (compactor() != nullptr) compactor()->mutex().lock_for_fork();
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().lock_for_fork();
 }
@@ -57,15 +59,20 @@ void Allocator::publish_all() {
 }
 
 bool Allocator::resume_reclaim(bool in_child) {
-  if (reclaimer_ == nullptr) return true;
-  if (in_child) return reclaimer_->after_fork_in_child();
-  reclaimer_->after_fork_in_parent();
+  if (!in_child) {
+    if (reclaimer_ != nullptr) reclaimer_->after_fork_in_parent();
+    return true;
+  }
+  if (reclaimer_ != nullptr && !reclaimer_->after_fork_in_child()) return false;
+  // Moves that were under way; before anybody waits for their ends.
+  if (compactor() != nullptr) compactor()->resume_in_child();
   return true;
 }
 
 void Allocator::give_up_locks() {
   for (unsigned n = 0; n < nr_nodes_; ++n)
     if (nodes_[n] != nullptr) zone(n).mutex().unlock_for_fork();
+  if (compactor() != nullptr) compactor()->mutex().unlock_for_fork();
   for (NodeHeap* heap : nodes_)
     if (heap != nullptr) heap->depots.unlock_for_fork();
   if (locked_heaps_ != nullptr) locked_heaps_->unlock(locked_heaps_->self);

@@ -190,6 +190,11 @@ bool Allocator::init_reclaim(NodeId node, ZoneConfig& config, Pages total) {
 }
 
 void Allocator::destroy() {
+  if (Compactor* made = compactor()) {
+    pages_.set_compactor(nullptr);
+    made->table().destroy();
+    os::vm_unmap(made, align_up(sizeof(Compactor), kPageSize));
+  }
   forget_arenas();
   map_.destroy();
   LockGuard guard(threads_mutex_);

@@ -16,6 +16,7 @@
 #include "malloc/decay.h"
 #include "malloc/file_calls.h"
 #include "malloc/follow_cgroup.h"
+#include "malloc/kcompactd.h"
 #include "malloc/process.h"
 #include "os/file.h"
 #include "os/proc.h"
@@ -205,6 +206,7 @@ void in_child() {
   // Before anything is touched that may be away.
   if (!process_allocator().resume_reclaim(true)) lost_memory();
   decay_after_fork_in_child();
+  kcompactd_after_fork_in_child();
   if (reclaimer == nullptr) return;
   if (was_in_pool && reclaimer->pool_problem() != nullptr) say_of_pool(reclaimer->pool_problem());
   os::exchange_signal_mask(before);

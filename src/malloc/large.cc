@@ -152,7 +152,7 @@ RunView Allocator::find_run(const void* object) {
   const Pfn guard = options_->guard ? 1 : 0;
   if (pfn < guard) return {};
   const PageDesc& d = zone->desc(pfn - guard);
-  if (d.state != PageState::kRun || (d.next & (kCachedFlag | kMappedRun)) != 0) return {};
+  if (d.state != PageState::kRun || d.movable != 0 || (d.next & (kCachedFlag | kMappedRun)) != 0) return {};
   return {zone, pfn - guard};
 }
 

@@ -10,6 +10,7 @@
 #include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/file_calls.h"
+#include "malloc/kcompactd.h"
 #include "malloc/misuse.h"
 #include "malloc/oom.h"
 #include "mm/handle_fault.h"
@@ -254,6 +255,7 @@ bool process_options_changed(Reclaimer::Budget budget) {
   if (!allocator.options_changed(budget)) return false;
   stats_page.publish_options();
   decay_options_changed();
+  kcompactd_wake(false);
   return true;
 }
 

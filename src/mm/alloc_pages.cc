@@ -45,7 +45,20 @@ void PageSource::note_fallback(NodeId wanted, Zone& zone) {
 
 PageGrant PageSource::alloc_pages(const PageRequest& request) {
   if (reclaimer_ != nullptr) return alloc_within_limit(request);
+  if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kNone)) return grant;
+  // There is no more address space to be had. Is there room if objects are moved together?
+  if (!compact_for(request)) return {};
   return get_page_from_freelist(request, Charge::kNow, Mark::kNone);
+}
+
+bool PageSource::compact_for(const PageRequest& request) {
+  Compactor* const compactor = this->compactor();
+  if (compactor == nullptr || !request.may_wait) return false;
+  const Pages widest = request.count > request.align ? request.count : request.align;
+  const NodeId only[] = {request.node};
+  for (const NodeId node : request.this_node_only ? std::span<const NodeId>(only) : zonelist(request.node))
+    if (compactor->try_to_compact(*zones_[node.v], widest)) return true;
+  return false;
 }
 
 PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
@@ -54,6 +67,7 @@ PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
     PageGrant grant;
     if (!reclaimer_->reclaims_locally()) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kLow);
     if (!grant) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kNone);
+    if (!grant && compact_for(request)) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kNone);
     if (!grant || reclaimer_->watch(*grant.zone, grant.run.head, request.count)) return grant;
     static_cast<void>(grant.zone->free_run(grant.run.head, Touched::kNo));
   }
@@ -63,8 +77,11 @@ PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
   for (unsigned tries = 0; tries < kMostRetries; ++tries) {
     // 2. All are low. Their kswapds are woken; meanwhile, the nearest that stays above min.
     if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kMin)) return grant;
-    // 3. Room by reclaim on the preferred node. There is none: no memory, but for what came in the last moment.
     if (!request.may_wait) return {};
+    // 3. Enough pages, but not side by side: objects that can be moved make way.
+    if (compact_for(request))
+      if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kMin)) return grant;
+    // 4. Room by reclaim on the preferred node. There is none: no memory, but for what came in the last moment.
     if (!wait_for_pages(request)) break;
   }
   return get_page_from_freelist(request, Charge::kNow, Mark::kMin);

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "base/units.h"
+#include "compact/compactor.h"
 #include "page/zone.h"
 #include "reclaim/reclaimer.h"
 
@@ -39,6 +40,9 @@ class PageSource {
   void set_zone(NodeId node, Zone& zone) { zones_[node.v] = &zone; }
   // What keeps the zones within a limit; null: there is none.
   void set_reclaimer(Reclaimer* reclaimer) { reclaimer_ = reclaimer; }
+  // What moves objects out of the way; null: there are none that can be moved. At any time.
+  void set_compactor(Compactor* compactor) { compactor_.store(compactor, std::memory_order_release); }
+  Compactor* compactor() const { return compactor_.load(std::memory_order_acquire); }
   // `order`: the nodes with memory, nearest to `node` first.
   void set_zonelist(NodeId node, std::span<const NodeId> order);
 
@@ -50,6 +54,8 @@ class PageSource {
   // What it does before it takes another node's pages, for the same callers: reclaims on the preferred node, as far as
   // zone_reclaim_mode goes. True: that has as many pages above low now.
   [[nodiscard]] bool node_reclaim(const PageRequest& request);
+  // And after those: has pages brought together, where there are enough but not side by side. True: worth an attempt.
+  [[nodiscard]] bool compact_for(const PageRequest& request);
   // Whether there is a limit, and more than one node to choose from.
   bool has_choice() const { return reclaimer_ != nullptr && zonelist_length_ > 1; }
   // Attempts after waits that were said to have made room: another thread may take it each time.
@@ -75,6 +81,7 @@ class PageSource {
   void note_fallback(NodeId wanted, Zone& zone);
   PageGrant alloc_within_limit(const PageRequest& request);
 
+  std::atomic<Compactor*> compactor_{nullptr};
   Reclaimer* reclaimer_ = nullptr;
   char* base_ = nullptr;
   size_t span_ = 1;

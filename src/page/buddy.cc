@@ -293,17 +293,29 @@ Pfn Buddy::take_from_extent(Pages count, MigrateType type) {
 
 // First fit over the map of free blocks of the largest order, lowest address first, so that long runs gather at the
 // bottom and what is freed last is found again.
-Pfn Buddy::take_contiguous(Pages count) {
+Pfn Buddy::find_contiguous(Pages count) const {
   const size_t wanted = (count.v + kMaxOrderPages - 1) / kMaxOrderPages;
   const size_t blocks = end_ / kMaxOrderPages;
   size_t start = bitmap::find_next(free_max_blocks_, 0, blocks, true);
   for (;;) {
     if (start + wanted > blocks) return kNoPfn;
     const size_t taken = bitmap::find_next(free_max_blocks_, start, start + wanted, false);
-    if (taken == start + wanted) break;
+    if (taken == start + wanted) return static_cast<Pfn>(start * kMaxOrderPages);
     start = bitmap::find_next(free_max_blocks_, taken, blocks, true);
   }
-  const Pfn first = static_cast<Pfn>(start * kMaxOrderPages);
+}
+
+bool Buddy::has_run(Pages count) const {
+  if (count.v > kMaxOrderPages) return find_contiguous(count) != kNoPfn;
+  unsigned orders = 0;
+  for (unsigned t = 0; t < kNrMigrateTypes; ++t) orders |= nonempty_[kWarm][t] | nonempty_[kCold][t];
+  return (orders >> order_for(count)) != 0;
+}
+
+Pfn Buddy::take_contiguous(Pages count) {
+  const Pfn first = find_contiguous(count);
+  if (first == kNoPfn) return kNoPfn;
+  const size_t wanted = (count.v + kMaxOrderPages - 1) / kMaxOrderPages;
   for (size_t i = 0; i < wanted; ++i) remove(first + static_cast<Pfn>(i * kMaxOrderPages));
   const uint64_t surplus = wanted * kMaxOrderPages - count.v;
   if (surplus != 0) give_range(first + static_cast<Pfn>(count.v), Pages(surplus));

@@ -42,6 +42,8 @@ class Buddy {
   bool take_following(Pfn next, Pages count);
   // Takes [first, first + count) if all of it is free, wherever in blocks that is.
   bool take_range(Pfn first, Pages count);
+  // Whether take_run would find `count` pages, wherever they are.
+  bool has_run(Pages count) const;
   // Free pages at `next`, counted up to `most`.
   Pages free_at(Pfn next, Pages most) const;
   // Free whole blocks of the largest order that end exactly at the managed range's end.
@@ -87,6 +89,7 @@ class Buddy {
   bool steal(Pfn pfn, MigrateType type);
   Pfn split(Pfn pfn, unsigned from, unsigned to, MigrateType rest_type);
   void give_block(Pfn pfn, unsigned order);
+  Pfn find_contiguous(Pages count) const;
   Pfn take_contiguous(Pages count);
   Pfn take_from_extent(Pages count, MigrateType type);
   Extent extent_around(Pfn pfn, uint64_t enough) const;

@@ -1,6 +1,7 @@
 // Purpose: the descriptor of a page, the state it is in, and the kinds of pageblocks.
-// Thread safety: a descriptor is guarded by its zone's lock while its block is free or isolated, and belongs to the
-//                block's owner while it is allocated.
+// Thread safety: a descriptor is guarded by its zone's lock while its block is free or isolated. While it is allocated,
+//                `next` and `prev` belong to the block's owner; the others change with the lock held, so that who holds
+//                it may walk from head to head.
 // Invariants: all zero bytes are a body page, so that memory nobody touched needs no descriptors. Only the first page
 // of a block or run (its head) has a state other than kBody and kFreeTail, and every page
 //             belongs to exactly one head, so that walking from head to head covers the arena without gaps. The last
@@ -38,7 +39,7 @@ struct PageDesc {
   PageState state;        //
   uint8_t order;          // kFree, kBlock, kIsolated: log2 of the block's pages
   MigrateType list_type;  // kFree: the list it is on
-  uint8_t reserved;       //
+  uint8_t movable;        // kRun: 1 when it may be moved to other pages; `prev` then says whose it is (zone_movable.cc)
 };
 static_assert(sizeof(PageDesc) == 16, "four descriptors a cache line; 0.4 % of the memory they describe");
 

@@ -335,6 +335,7 @@ bool Zone::free_run(Pfn head, Touched touched) {
   LockGuard guard(mutex_);
   if (head >= arena_.accessible().v || desc(head).state != PageState::kRun) return false;
   const Pages count(desc(head).count);
+  if (desc(head).movable != 0) forget_movable(head);
   charged_ -= count.v;
   counters_.pgfree += count.v;
   // Whoever had the run may have touched all of it.
@@ -442,6 +443,7 @@ const char* Zone::verify_locked(Pages& block_pages) const {
     return "charged + free pages differ from the arena's accessible pages";
   if (limited() && bitmap::count_range(arena_.residency(), 0, arena_.accessible().v) != resident_.load())
     return "pages counted as having memory differ from the map";
+  if (movable_runs_.load() != count_movable()) return "movable runs differ from their counter";
   if (counters_.pgalloc_normal - counters_.pgfree != charged_)
     return "pages given out minus given back differ from charged";
   return nullptr;

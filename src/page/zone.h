@@ -87,6 +87,38 @@ struct ZoneStats {
 // (The lower ones are malloc's.)
 inline constexpr Pfn kMappedRun = 8, kProtectedRun = 16;
 
+// A movable run that is nobody's: its content is on its way to it, or has gone elsewhere.
+inline constexpr uint32_t kNobodysRun = ~uint32_t{0};
+
+struct MovableRun {
+  Pfn head = kNoPfn;  // kNoPfn: none
+  Pages count{};
+  uint32_t id = kNobodysRun;
+};
+
+// A search for free pages that lie together, upwards from the lowest.
+struct FreeScan {
+  Pages count;           // so many are wanted
+  Pages least;           // `passed` is about stretches of so many
+  Pfn at = 0;            // everything below has been looked at
+  Pfn end = 0;           // nothing from here on is of use
+  Pfn found = kNoPfn;    // where they begin
+  Pfn passed = kNoPfn;   // the first stretch of at least `least` that was met; kNoPfn: none was
+  uint64_t scanned = 0;  // free pages looked at
+};
+
+// A search for movable runs with free pages right below them, upwards from the lowest.
+struct SlideScan {
+  Pfn at = 0;        // everything below has been looked at, but for free pages that reach up to here
+  MovableRun run;    // what was found
+  Pfn gap = kNoPfn;  // where the free pages below it begin
+};
+
+// What a compaction did, for the counters of these names; `daemon`: on behalf of nobody.
+struct CompactCounts {
+  uint64_t migrate_scanned = 0, free_scanned = 0, isolated = 0, moved = 0, failed = 0;
+};
+
 // Whether the owner of a run that is given back may have written to it.
 enum class Touched : bool { kNo, kYes };
 
@@ -127,6 +159,42 @@ class Zone {
   bool is_protected(Pfn first, Pages count);
   // Gives such pages back, which must all be of such runs.
   void release_mapped(Pfn first, Pages count);
+
+  // -- runs that may be moved to other pages while nobody uses them (compact/; zone_movable.cc)
+  // Makes a run movable, and `id`'s.
+  void mark_movable(Pfn head, uint32_t id);
+  // Whether there are any.
+  bool has_movable() const { return movable_runs_.load(std::memory_order_relaxed) != 0; }
+  // The first that begins in [first, end).
+  MovableRun find_movable(Pfn first, Pfn end);
+  // Whether such a run begins here, and is nobody's.
+  bool is_nobodys(Pfn head);
+  // With a limit: whether some of what a run holds is not in memory.
+  bool is_partly_away(Pfn head, Pages count) const;
+  // Goes on with a search for a while; false: it has come to its end. `found` may be taken by somebody else meanwhile.
+  bool scan_free(FreeScan& scan);
+  bool scan_slide(SlideScan& scan);
+  // Makes one run of a movable one and the nobody's run right below it, which begins at `to`: as long as the former,
+  // and `id`'s; its other pages, which have been forgotten, are free.
+  void slide_run(Pfn to, Pfn from, Pages count, uint32_t id);
+  // Takes exactly these pages, if all are free, as a movable run that is nobody's yet.
+  [[nodiscard]] bool take_for_move(Pfn first, Pages count, Charge charge, PageRun& run);
+  // Whether a run of so many pages could be taken without growing.
+  bool has_together(Pages count);
+  // What there is free, by the length of its blocks.
+  BuddyStats free_blocks();
+  void note_compaction(const CompactCounts& counts, bool daemon);
+  // With the zone's lock held: whether the object of that number lies here.
+  bool holds_object(Pfn head, uint32_t id) const WEIR_REQUIRES(mutex_) {
+    return is_objects(head) && desc(head).prev == id;
+  }
+  enum class Compaction : uint8_t { kStall, kSuccess, kFail, kDaemonWake };
+  void note_compaction(Compaction event);
+
+  // What is kept elsewhere of the caller's pages is not wanted any more.
+  void forget(Pfn first, Pages count) {
+    if (limited()) config_.hooks.forget(config_.hooks.self, first, count);
+  }
 
   // Has pages of a block or run stay in memory, whatever the limit is, for as long as they are given out.
   void keep(Pfn first, Pages count) {
@@ -236,6 +304,11 @@ class Zone {
   Pfn mapped_head(Pfn pfn) const WEIR_REQUIRES(mutex_);
   void note_protected_locked(Pfn first, Pages count) WEIR_NO_TSA;
   void become_mapped(Pfn first, Pages count) WEIR_REQUIRES(mutex_);
+  Pfn behind(Pfn pfn) const WEIR_REQUIRES(mutex_);
+  bool is_objects(Pfn pfn) const WEIR_REQUIRES(mutex_);
+  void become_movable(Pfn head, uint32_t id) WEIR_REQUIRES(mutex_);
+  void forget_movable(Pfn head) WEIR_REQUIRES(mutex_);
+  uint64_t count_movable() const WEIR_REQUIRES(mutex_);
   size_t clear_resident(Pfn first, Pages count);
   bool renew_limited(Pfn first, Pages count);
   Stretch find_kept(Pfn first, Pfn end) const;
@@ -268,6 +341,7 @@ class Zone {
   std::atomic<uint64_t> resident_{0};  // bits in the residency map; kept only with a limit
   std::atomic<uint64_t> outside_{0};
   std::atomic<uint64_t> accessible_{0};
+  std::atomic<uint64_t> movable_runs_{0};  // changes with the lock held
 };
 
 }  // namespace weir

@@ -87,7 +87,7 @@ TEST(OptionsApi, WhatCanBeChangedHasAName) {
       EXPECT_EQ(info.changeable, 0);
     }
   }
-  EXPECT_EQ(changeable, 25u);
+  EXPECT_EQ(changeable, 27u);
 }
 
 TEST(OptionsApi, FormatsNumbersOfThePage) {

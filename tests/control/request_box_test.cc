@@ -153,7 +153,6 @@ TEST_F(RequestBox, TheCFunction) {
   EXPECT_EQ(weir_sysctl("limit", nullptr, 0, "64M", report, sizeof(report)), ENXIO);
   EXPECT_STREQ(report, "the program was started without a limit; start it under weir run --limit SIZE");
   EXPECT_EQ(weir_sysctl("tcache", nullptr, 0, "0", report, sizeof(report)), EPERM);
-  EXPECT_EQ(weir_sysctl("vm.extfrag_threshold", nullptr, 0, nullptr, report, sizeof(report)), EOPNOTSUPP);
   EXPECT_EQ(weir_sysctl("nonsense", old_value, sizeof(old_value), nullptr, report, sizeof(report)), ENOENT);
   EXPECT_STREQ(old_value, "");
   EXPECT_EQ(errno, 4711);

@@ -14,7 +14,7 @@ quietly() { "$@" >"$room/log" 2>&1 || { cat "$room/log" >&2; fail "failed: $*"; 
 
 quietly cmake --install "$build" --prefix "$prefix"
 for pattern in include/weir/weir.h include/weir/heap.h include/weir/heap.hpp include/weir/pool.h include/weir/options.h \
-  include/weir/shrinker.h include/weir/events.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
+  include/weir/shrinker.h include/weir/events.h include/weir/movable.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
   lib/cmake/weir/weirConfig.cmake lib/cmake/weir/weirConfigVersion.cmake lib/pkgconfig/weir.pc \
   man1/weir.1 man3/weir.3 man3/weir_malloc.3 man3/weir_register_shrinker.3 man3/weir_events_open.3 man5/weir.conf.5 completions/weir; do
   [ -n "$(find "$prefix" -path "*/$(basename "$(dirname "$pattern")")/*" -name "$(basename "$pattern")")" ] ||
@@ -43,6 +43,13 @@ output=$(WEIR_CONF=limit=32M,swap=none "$room/build/tenants" 2>"$room/errors") |
   { cat "$room/errors" >&2; fail "tenants under a limit ended with status $?: $output"; }
 grep -q '^Out of memory: Emptied heap 3 (tenant 2) ' "$room/errors" || fail "tenants: no report of the victim"
 echo "CMake, tenants under a limit: $(echo "$output" | sed -n 3p)"
+
+# In its address space there is room for the page only when tiles are moved.
+output=$(WEIR_CONF=arena_size=64M,compaction_proactiveness=0 "$room/build/tiles" 2>&1) ||
+  fail "tiles ended with status $?: $output"
+echo "CMake, tiles: $output"
+output=$(WEIR_CONF=arena_size=64M,compaction_proactiveness=0,extfrag_threshold=1000 "$room/build/tiles" 2>&1)
+[ $? = 2 ] || fail "tiles, where nothing is moved for an allocation: $output"
 
 # The cache of the one goes for the work of the other. (Where pages cannot be swapped there are no pools for children.)
 output=$(WEIR_CONF=limit=48M,swap=none "$room/build/shared_budget" 2>"$room/errors") ||

@@ -1,13 +1,13 @@
 // limit_stress.cc: many threads on one private allocator under a limit of a third of their data. They allocate, resize
 // and free, partly in heaps of their own that they destroy and make anew, read and change pages at random, take long
-// runs of which they touch a part, map pages and unmap them in parts, protect, lock and splice pages, and fork while
-// the others go on (not under sanitizers, whose runtimes do not survive it): the child checks what its thread had,
-// lives on with it for a while, and may fork again. One more thread changes the limit and the swap file, ticks and
-// trims, recounts everything while they go on, and now and then holds all of them still to do so, also against the
-// kernel. Where the kernel does not swap by itself, it is asked for memory back all the time, as it is when the machine
-// is short of it: it may drop what weir has marked. All content is checked whenever it is read, so that a page that
-// comes back wrong is found. It runs once for each way out of memory: compressed by LZ4 or zstd, with and without a
-// swap file, the file alone.
+// runs of which they touch a part, map pages and unmap them in parts, protect, lock and splice pages, have objects that
+// another thread moves together all the time, and fork while the others go on (not under sanitizers, whose runtimes do
+// not survive it): the child checks what its thread had, lives on with it for a while, and may fork again. One more
+// thread changes the limit and the swap file, ticks and trims, recounts everything while they go on, and now and then
+// holds all of them still to do so, also against the kernel. Where the kernel does not swap by itself, it is asked for
+// memory back all the time, as it is when the machine is short of it: it may drop what weir has marked. All content is
+// checked whenever it is read, so that a page that comes back wrong is found. It runs once for each way out of memory:
+// compressed by LZ4 or zstd, with and without a swap file, the file alone.
 //
 // Usage: limit_stress [--seconds N] [--threads N] [--seed N]. Exit status: 0 all well, 1 a mistake was found, 64 usage,
 // 77 the system does not let pages be swapped.
@@ -28,6 +28,7 @@
 
 #include "heap/heap_registry.h"
 #include "os/vm.h"
+#include "stress/movables.h"
 #include "support/arguments.h"
 #include "support/page_content.h"
 #include "support/private_allocator.h"
@@ -116,7 +117,7 @@ class Gate {
 };
 
 struct Shared {
-  Shared(unsigned threads, const Regime& what) : regime(what), gate(threads), most_live(kData / threads) {}
+  Shared(unsigned threads, const Regime& what) : regime(what), gate(threads + 1), most_live(kData / threads) {}
   const Regime& regime;
   LimitedAllocator a;
   HeapRegistry& heaps = *new HeapRegistry();  // lives as long as the allocator
@@ -145,7 +146,10 @@ struct Block {
 
 class Worker {
  public:
-  Worker(Shared& shared, unsigned id, uint64_t seed) : s_(shared), random_(seed * 1000 + id) {}
+  Worker(Shared& shared, unsigned id, uint64_t seed)
+      : s_(shared),
+        random_(seed * 1000 + id),
+        movables_(shared.a.allocator(), seed * 1000 + id, shared.most_live / 8, failed) {}
 
   void run() {
     s_.a.reclaimer().add_thread();
@@ -157,6 +161,7 @@ class Worker {
       s_.gate.pass();
     }
     destroy_heap();
+    movables_.free_all();
     while (!live_.empty()) release(take_any());
     if (cache_ != nullptr && s_.a.allocator().detach(cache_).misuse != Misuse::kNone) failed("misuse", cache_, 0);
     s_.a.reclaimer().remove_thread();
@@ -171,6 +176,7 @@ class Worker {
     }
     if (kForks && random_.below(1000) == 0) fork_once();
     if (random_.below(64) == 0 && !live_.empty()) call_with_pages();
+    if (random_.below(8) == 0) movables_.step();
     const uint64_t what = random_.below(100);
     if (live_bytes_ < s_.most_live && (what < 30 || live_.empty()))
       allocate();
@@ -293,17 +299,22 @@ class Worker {
     alarm(kChildSeconds);
     if (s_.a.reclaimer().mode() != Reclaimer::Mode::kSwap) failed("a child cannot swap", nullptr, 0);
     for (const Block& block : live_) check(block);
+    movables_.check_all();
     const bool again = ++generation_ < kMostGenerations && random_.below(2) == 0;
     for (int i = 0; i < 200; ++i) step_in_child();
     if (again) fork_once();
     for (int i = 0; i < 200; ++i) step_in_child();
     for (const Block& block : live_) check(block);
+    movables_.check_all();
+    movables_.free_all();
     while (!live_.empty()) release(take_any());
     _exit(0);
   }
 
   // The C library's own malloc may be used here: it takes care of its locks in a fork.
   void step_in_child() {
+    if (random_.below(4) == 0) movables_.step();
+    if (random_.below(64) == 0) static_cast<void>(s_.a.allocator().compactor()->compact_all());
     const uint64_t what = random_.below(4);
     if (what == 0 && live_bytes_ < s_.most_live)
       allocate();
@@ -498,6 +509,7 @@ class Worker {
   unsigned generation_ = 0;  // of forks
   std::vector<Block> live_;
   size_t live_bytes_ = 0;
+  Movables movables_;
 };
 
 void verify(Shared& s) {
@@ -550,6 +562,21 @@ void disturb(Shared& s, uint64_t seed) {
   }
 }
 
+// As kcompactd, and as an allocation that finds nothing; also what is away moves then.
+void move_objects(Shared& s, uint64_t seed) {
+  Random random(seed + 2);
+  Compactor& compactor = *s.a.allocator().compactor();
+  while (!s.stop.load(std::memory_order_relaxed)) {
+    usleep(static_cast<useconds_t>(random.below(3000)));
+    if (random.below(4) != 0)
+      static_cast<void>(compactor.compact_all());
+    else
+      static_cast<void>(compactor.try_to_compact(s.a.zone(), Pages(64 << random.below(12))));
+    s.gate.pass();
+  }
+  s.gate.leave();
+}
+
 // What nobody has to keep, the kernel drops: of 2 MiB somewhere at the program's addresses, or those of Standby.
 void be_short_of_memory(Shared& s, uint64_t seed) {
   Random random(seed + 1);
@@ -577,7 +604,7 @@ void report(Shared& s) {
       "limit_stress: %s: %llu operations, %llu refused, %llu forks, %llu heaps, peak %llu of %llu pages, out %llu "
       "compressed %llu written, in "
       "%llu and %llu, %llu moved, %llu by standby, %llu waits, the longest %llu ms, file %llu of %llu pages, %llu "
-      "changes\n",
+      "changes, %llu pages of objects moved\n",
       s.regime.name, static_cast<unsigned long long>(s.operations.load()),
       static_cast<unsigned long long>(s.refused.load()), static_cast<unsigned long long>(s.forks.load()),
       static_cast<unsigned long long>(s.heaps_destroyed.load()), static_cast<unsigned long long>(r.resident_peak.v),
@@ -586,7 +613,8 @@ void report(Shared& s) {
       static_cast<unsigned long long>(r.pswpin), static_cast<unsigned long long>(r.zswap_moved),
       static_cast<unsigned long long>(r.pgfault_standby), static_cast<unsigned long long>(r.allocstall),
       static_cast<unsigned long long>(r.stall_longest_us / 1000), static_cast<unsigned long long>(r.swap_used.v),
-      static_cast<unsigned long long>(r.swap_total.v), static_cast<unsigned long long>(s.changed.load()));
+      static_cast<unsigned long long>(r.swap_total.v), static_cast<unsigned long long>(s.changed.load()),
+      static_cast<unsigned long long>(s.a.zone().stats().pgmigrate_success));
   fflush(stdout);
   if (r.resident_peak.v * kPageSize > kLimit + kTolerance) failed("far above the limit", nullptr, r.resident_peak.v);
   if (r.swap_read_error != 0) failed("pages could not be read back", nullptr, r.swap_read_error);
@@ -615,6 +643,9 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   std::vector<std::thread> running;
   for (auto& worker : workers) running.emplace_back([&worker] { worker->run(); });
   std::thread disturber([&] { disturb(s, arguments.seed); });
+  const MovableId first = s.a.allocator().alloc_movable(1);
+  if (!first) failed("there is no memory at the start", nullptr, 0);
+  std::thread mover([&] { move_objects(s, arguments.seed); });
   std::thread kernel([&] {
     if (!os::vm_system_swaps()) be_short_of_memory(s, arguments.seed);
   });
@@ -622,8 +653,10 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   s.stop.store(true);
   disturber.join();
   kernel.join();
+  mover.join();
   for (std::thread& thread : running) thread.join();
   verify(s);
+  if (s.a.allocator().free_movable(first) != MovableCall::kDone) failed("an object is gone", nullptr, 1);
   s.a->trim(nullptr);
   verify(s);
   if (s.a->charged() != 0) failed("pages are still charged", nullptr, s.a->charged() * kPageSize);

@@ -34,7 +34,7 @@ start texts env LD_PRELOAD="$library" WEIR_CONF="pool=some.pool,swap=/no/such/pl
 prints $'pool = some.pool\nswap = /no/such/place\nswap_fault = none' "$weir" get "$pid" pool swap swap_fault
 invoke "$weir" get --changeable "$limited"
 holds "what can be changed" [ "$(awk '{print $1}' "$room/output" | sort | tr '\n' ' ')" = \
-  "decay_ms dirty_background_bytes dirty_background_ratio dirty_bytes dirty_expire_centisecs dirty_ratio dirty_writeback_centisecs kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit swap swap_size swappiness watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
+  "compaction_proactiveness decay_ms dirty_background_bytes dirty_background_ratio dirty_bytes dirty_expire_centisecs dirty_ratio dirty_writeback_centisecs extfrag_threshold kswapd limit min_free_kbytes oom oom_dump_tasks oom_kill_allocating_task oom_score_adj page_cluster rss_limit standby_percent stats_at_exit swap swap_size swappiness watermark_scale_factor zone_reclaim_mode zswap_compressor zswap_max " ]
 refuses 64 "weir: get: unknown key 'limti' (did you mean 'limit'?)" "$weir" get "$limited" limti
 refuses 66 "weir: process $$: it is not on weir (or was started with stats_page=0)" "$weir" get $$
 refuses_with 64 "pid" "$weir" get
@@ -90,7 +90,9 @@ refuses_with 64 "limit=0: a limit cannot be taken away while the program runs" "
 refuses 64 "weir: process $limited: tcache=0: cannot be changed while the program runs; set it when the program starts, in WEIR_CONF or by weir run" \
   "$weir" set "$limited" tcache=0
 refuses 64 "weir: process $limited: vm.swappiness=201: expected a whole number 0..200" "$weir" set "$limited" vm.swappiness=201
-refuses_with 64 "vm.extfrag_threshold=1: not there yet: " "$weir" set "$limited" vm.extfrag_threshold=1
+refuses 64 "weir: process $limited: vm.extfrag_threshold=1001: expected a whole number 0..1000" \
+  "$weir" set "$limited" vm.extfrag_threshold=1001
+refuses_with 64 "vm.compact_memory=1: nothing can be moved: " "$weir" set "$limited" vm.compact_memory=1
 refuses_with 64 "unknown key 'nonsense'" "$weir" set "$limited" nonsense=1
 refuses 64 "weir: set: limit: expected KEY=VALUE" "$weir" set "$limited" limit
 refuses 64 "weir: set: =1: expected KEY=VALUE" "$weir" set "$limited" =1
