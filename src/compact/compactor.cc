@@ -1,14 +1,22 @@
 #include "compact/compactor.h"
 
+#include <limits.h>
+
 #include <algorithm>
 
+#include "base/port.h"
 #include "compact/scanners.h"
+#include "os/service_thread.h"
 
 namespace weir {
 namespace {
 
 // COMPACT_MAX_DEFER_SHIFT: at most 64 allocations in a row, or rounds of kcompactd, are left alone.
 constexpr unsigned kMostDeferShift = 6;
+
+// A compaction of some GiB takes a second.
+constexpr uint64_t kWaitMs = 100;
+constexpr unsigned kMostWaits = 10;
 
 }  // namespace
 
@@ -38,12 +46,26 @@ bool Compactor::Goal::is_reached(Zone& zone) const {
 }
 
 Compactor::Outcome Compactor::compact(Node& node, const Goal& goal) {
-  if (node.busy.exchange(true, std::memory_order_acquire)) return {};
+  uint32_t nobody = 0;
+  if (!node.busy.compare_exchange_strong(nobody, os::thread_id(), std::memory_order_acquire)) return {};
   CompactCounts counts;
-  if (!sink(node, goal, counts)) static_cast<void>(slide(node, goal, counts));
+  const bool reached = sink(node, goal, counts) || slide(node, goal, counts);
   node.zone->note_compaction(counts, goal.daemon);
-  node.busy.store(false, std::memory_order_release);
-  return {true, Pages(counts.moved)};
+  node.busy.store(0, std::memory_order_release);
+  port::futex_wake(node.busy, INT_MAX);
+  return {true, reached, Pages(counts.moved)};
+}
+
+// When another thread is at it, that one may reach the goal, too. It may also be waiting for somebody who waits for
+// this one: a shrinker that needs memory.
+Compactor::Outcome Compactor::compact_in_turn(Node& node, const Goal& goal) {
+  for (unsigned waits = 0;; ++waits) {
+    const Outcome outcome = compact(node, goal);
+    const uint32_t other = node.busy.load(std::memory_order_relaxed);
+    if (outcome.done || waits == kMostWaits || other == os::thread_id()) return outcome;
+    if (other != 0) os::futex_wait_ms(node.busy, other, kWaitMs);
+    if (goal.is_reached(*node.zone)) return {false, true, Pages(0)};
+  }
 }
 
 // Objects from the top go to gaps at the bottom. True: the goal is reached.
@@ -134,11 +156,11 @@ bool Compactor::try_to_compact(Zone& zone, Pages count) {
   for (const bool leaves_away : {true, false}) {
     goal.leaves_away = leaves_away;
     if (!zone.limited() && !leaves_away) break;
-    // Who is at it already may bring together what is wanted here.
-    outcome = compact(node, goal);
-    if (!outcome.done || zone.has_together(count)) break;
+    outcome = compact_in_turn(node, goal);
+    if (!outcome.done || outcome.reached) break;
   }
-  const bool success = zone.has_together(count);
+  // Others may have taken it already; then it is tried again.
+  const bool success = outcome.reached || zone.has_together(count);
   if (outcome.done) note_result(node, count, nr_free, success);
   return success;
 }

@@ -82,7 +82,7 @@ class Compactor {
   };
   struct Node {
     Zone* zone = nullptr;
-    std::atomic<bool> busy{false};
+    std::atomic<uint32_t> busy{0};  // the thread that compacts; who waits for its end sleeps on it
     // Of kcompactd alone: rounds that are left out after one in vain, and what was free then.
     unsigned rounds_to_skip = 0;
     Pages free_in_vain{};
@@ -102,10 +102,12 @@ class Compactor {
   static bool is_left_out(Node& node, Pages free, unsigned score);
 
   struct Outcome {
-    bool done = false;  // false: somebody else is at it
+    bool done = false;     // false: somebody else is at it
+    bool reached = false;  // the goal was, whatever has become of it since
     Pages moved{};
   };
   Outcome compact(Node& node, const Goal& goal);
+  Outcome compact_in_turn(Node& node, const Goal& goal);
   bool sink(Node& node, const Goal& goal, CompactCounts& counts);
   bool slide(Node& node, const Goal& goal, CompactCounts& counts);
   void move_down(Node& node, Scanners& scanners, const MovableRun& run, CompactCounts& counts);

@@ -143,7 +143,7 @@ Compactor::Start Compactor::move_to(Node& node, const MovableRun& run, Pfn to, C
 
 void Compactor::resume_in_child() {
   for (Node& node : nodes_) {
-    node.busy.store(false, std::memory_order_relaxed);
+    node.busy.store(0, std::memory_order_relaxed);
     Flight flight;
     {
       LockGuard guard(mutex_);

@@ -47,8 +47,14 @@ PageGrant PageSource::alloc_pages(const PageRequest& request) {
   if (reclaimer_ != nullptr) return alloc_within_limit(request);
   if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kNone)) return grant;
   // There is no more address space to be had. Is there room if objects are moved together?
-  if (!compact_for(request)) return {};
-  return get_page_from_freelist(request, Charge::kNow, Mark::kNone);
+  return get_page_by_compaction(request, Charge::kNow, Mark::kNone);
+}
+
+// Others may take what has come together.
+PageGrant PageSource::get_page_by_compaction(const PageRequest& request, Charge charge, Mark mark) {
+  for (unsigned tries = 0; tries < kMostRetries && compact_for(request); ++tries)
+    if (const PageGrant grant = get_page_from_freelist(request, charge, mark)) return grant;
+  return {};
 }
 
 bool PageSource::compact_for(const PageRequest& request) {
@@ -67,7 +73,7 @@ PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
     PageGrant grant;
     if (!reclaimer_->reclaims_locally()) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kLow);
     if (!grant) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kNone);
-    if (!grant && compact_for(request)) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kNone);
+    if (!grant) grant = get_page_by_compaction(request, Charge::kOnTouch, Mark::kNone);
     if (!grant || reclaimer_->watch(*grant.zone, grant.run.head, request.count)) return grant;
     static_cast<void>(grant.zone->free_run(grant.run.head, Touched::kNo));
   }
@@ -79,8 +85,7 @@ PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
     if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kMin)) return grant;
     if (!request.may_wait) return {};
     // 3. Enough pages, but not side by side: objects that can be moved make way.
-    if (compact_for(request))
-      if (const PageGrant grant = get_page_from_freelist(request, Charge::kNow, Mark::kMin)) return grant;
+    if (const PageGrant grant = get_page_by_compaction(request, Charge::kNow, Mark::kMin)) return grant;
     // 4. Room by reclaim on the preferred node. There is none: no memory, but for what came in the last moment.
     if (!wait_for_pages(request)) break;
   }

@@ -78,6 +78,7 @@ class PageSource {
 
  private:
   PageGrant get_page_from_freelist(const PageRequest& request, Charge charge, Mark mark);
+  PageGrant get_page_by_compaction(const PageRequest& request, Charge charge, Mark mark);
   void note_fallback(NodeId wanted, Zone& zone);
   PageGrant alloc_within_limit(const PageRequest& request);
 

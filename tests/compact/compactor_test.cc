@@ -277,6 +277,35 @@ TEST_F(CompactorTest, RoomForSlabs) {
   expect_all();
 }
 
+// There is room for both, and whoever comes second finds the first at it.
+TEST_F(CompactorTest, AllocationsAtTheSameTime) {
+  start();
+  fragment();
+  for (unsigned round = 0; round < 20; ++round) {
+    std::atomic<unsigned> ready{0};
+    void* large[2] = {};
+    std::vector<std::thread> threads;
+    for (void*& each : large) {
+      threads.emplace_back([&] {
+        ++ready;
+        while (ready != 2) {
+        }
+        each = a_.malloc(nullptr, kArena / 16);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (void* each : large) {
+      ASSERT_NE(each, nullptr) << round;
+      ASSERT_EQ(a_.free(nullptr, each).misuse, Misuse::kNone);
+    }
+    // In pieces again.
+    while (add(kObject)) {
+    }
+    for (size_t i = objects_.size() / 2; i != 0; --i) remove(i);
+  }
+  expect_all();
+}
+
 // Threads use, make and free objects while others compact.
 TEST_F(CompactorTest, ManyThreads) {
   start();
