@@ -14,7 +14,7 @@ quietly() { "$@" >"$room/log" 2>&1 || { cat "$room/log" >&2; fail "failed: $*"; 
 
 quietly cmake --install "$build" --prefix "$prefix"
 for pattern in include/weir/weir.h include/weir/heap.h include/weir/heap.hpp include/weir/pool.h include/weir/options.h \
-  include/weir/shrinker.h include/weir/events.h include/weir/movable.h bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
+  include/weir/shrinker.h include/weir/events.h include/weir/movable.h include/weir/movable.hpp bin/weir lib/libweir.so lib/libweir.so.0 lib/libweir.a lib/libweir-malloc.so \
   lib/cmake/weir/weirConfig.cmake lib/cmake/weir/weirConfigVersion.cmake lib/pkgconfig/weir.pc \
   man1/weir.1 man3/weir.3 man3/weir_malloc.3 man3/weir_register_shrinker.3 man3/weir_events_open.3 man5/weir.conf.5 completions/weir; do
   [ -n "$(find "$prefix" -path "*/$(basename "$(dirname "$pattern")")/*" -name "$(basename "$pattern")")" ] ||
