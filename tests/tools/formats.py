@@ -25,6 +25,8 @@ SLAB = rf"(?: {field(6)}){{3}}(?: {field(4)}){{2}} : tunables(?: {field(4)}){{3}
 
 FORMATS = {
     "buddyinfo": [ZONE + ORDERS],
+    "extfrag_index": [ZONE + r" (?:(?:-1| 0)\.\d{3} | 0\.-?\d{1,3} |-0\.\d{3} | 1\.000 ){11}"],
+    "unusable_index": [ZONE + r" (?:[01]\.\d{3} ){11}"],
     "pagetypeinfo": [
         rf"Page block order: {N}", rf"Pages per block:  {N}", r"",
         r"Free pages count per migrate type at order {7}0 {6}1 {6}2 {6}3 {6}4 {6}5 {6}6 {6}7 {6}8 {6}9 {5}10 ",
@@ -64,8 +66,15 @@ CONFIGURED = set("allocstall numa_hit numa_miss numa_foreign zswpin zswpout zswp
                  "zone_reclaim_failed".split())
 
 
+ELSEWHERE = {
+    "numastat": "/sys/devices/system/node/node0/numastat",
+    "extfrag_index": "/sys/kernel/debug/extfrag/extfrag_index",
+    "unusable_index": "/sys/kernel/debug/extfrag/unusable_index",
+}
+
+
 def kernel_text(name):
-    path = "/sys/devices/system/node/node0/numastat" if name == "numastat" else "/proc/" + name
+    path = ELSEWHERE.get(name, "/proc/" + name)
     try:
         with open(path, encoding="ascii") as file:
             return file.read()

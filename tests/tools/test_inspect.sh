@@ -43,6 +43,12 @@ number='[0-9]+'
 cat >"$room/buddyinfo" <<'END'
 Node 0, zone   Normal ( *[0-9]+ ){11}
 END
+cat >"$room/extfrag_index" <<'END'
+Node 0, zone   Normal ((-1\.000| 0\.[0-9]{3}|-0\.[0-9]{3}) ){11}
+END
+cat >"$room/unusable_index" <<'END'
+Node 0, zone   Normal ([01]\.[0-9]{3} ){11}
+END
 cat >"$room/pagetypeinfo" <<'END'
 Page block order: 9
 Pages per block:  512
@@ -79,7 +85,7 @@ Node 0, zone   Normal
   start_pfn:           0
 END
 if [ "$(ls -d /sys/devices/system/node/node[0-9]* 2>/dev/null | wc -l)" -le 1 ]; then
-  for file in buddyinfo pagetypeinfo meminfo slabinfo numastat zoneinfo; do
+  for file in buddyinfo extfrag_index unusable_index pagetypeinfo meminfo slabinfo numastat zoneinfo; do
     shows "$room/$file" "$weir" "$file" "$limited"
   done
 fi
@@ -224,7 +230,7 @@ refuses 64 "weir: 'x': expected a number of lines (1 to 4294967295)" "$weir" vms
 refuses 64 'weir: sar: INTERVAL is missing; see weir sar --help' "$weir" sar -B "$free"
 start hidden env LD_PRELOAD="$library" WEIR_CONF=stats_page=0 "$holder" 1
 refuses 66 "weir: process $pid: it is not on weir (or was started with stats_page=0)" "$weir" meminfo "$pid"
-for command in ps vmstat sar zoneinfo buddyinfo pagetypeinfo meminfo slabinfo numastat swaps; do
+for command in ps vmstat sar zoneinfo buddyinfo extfrag_index unusable_index pagetypeinfo meminfo slabinfo numastat swaps; do
   invoke "$weir" "$command" --help
   holds "$command --help has examples and statuses" \
     [ "$status$(grep -c '^Examples:\|^Exit status: 0; 64' "$room/output")" = 02 ]

@@ -114,6 +114,67 @@ std::string buddyinfo_json(const Snapshot& s) {
       s, [&s](JsonObject& node, uint32_t n) { node.raw("free_blocks", json_numbers(blocks_of_all_types(s.node(n)))); });
 }
 
+// -- extfrag_index and unusable_index (debugfs, extfrag/): mm/vmstat.c, __fragmentation_index and unusable_free_index
+
+// What contig_page_info is about one order.
+struct FreeBlocks {
+  uint64_t pages = 0, total = 0, suitable = 0;
+};
+
+FreeBlocks free_blocks(const weir_stats_node& node, unsigned order) {
+  const auto counts = blocks_of_all_types(node);
+  FreeBlocks sum;
+  for (unsigned o = 0; o < counts.size(); ++o) {
+    sum.total += counts[o];
+    sum.pages += counts[o] << o;
+    if (o >= order) sum.suitable += counts[o] << (o - order);
+  }
+  return sum;
+}
+
+// Thousandths: towards 0 an allocation of that order would fail because memory is short, towards 1000 because it is in
+// pieces; -1000: it would not fail.
+int extfrag_index(const weir_stats_node& node, unsigned order) {
+  const FreeBlocks free = free_blocks(node, order);
+  if (free.total == 0) return 0;
+  if (free.suitable != 0) return -1000;
+  return 1000 - static_cast<int>((1000 + free.pages * 1000 / (uint64_t{1} << order)) / free.total);
+}
+
+// Thousandths of the free memory that no allocation of that order can use.
+int unusable_index(const weir_stats_node& node, unsigned order) {
+  const FreeBlocks free = free_blocks(node, order);
+  if (free.pages == 0) return 1000;
+  return static_cast<int>((free.pages - (free.suitable << order)) * 1000 / free.pages);
+}
+
+using Index = int (*)(const weir_stats_node& node, unsigned order);
+
+std::string thousandths(int index) {
+  const unsigned size = static_cast<unsigned>(index < 0 ? -index : index);
+  return fmt::format("{}{}.{:03}", index < 0 ? "-" : "", size / 1000, size % 1000);
+}
+
+template <Index index, unsigned kWidth>
+std::string index_text(const Snapshot& s) {
+  std::string text;
+  for (const uint32_t n : s.nodes()) {
+    put(text, "Node {}, zone {:>8} ", n, "Normal");
+    for (unsigned o = 0; o < WEIR_STATS_ORDERS; ++o) put(text, "{:>{}} ", thousandths(index(s.node(n), o)), kWidth);
+    text += '\n';
+  }
+  return text;
+}
+
+template <Index index>
+std::string index_json(const Snapshot& s) {
+  return json_by_node(s, [&s](JsonObject& node, uint32_t n) {
+    JsonArray orders;
+    for (unsigned o = 0; o < WEIR_STATS_ORDERS; ++o) orders.raw(thousandths(index(s.node(n), o)));
+    node.raw("index", orders.text());
+  });
+}
+
 void put_type_counts(std::string& text, const Snapshot& s) {
   put(text, "\n{:<23}", "Number of blocks type ");
   for (const char* type : kTypes) put(text, "{:>12} ", type);
@@ -309,6 +370,13 @@ constexpr KernelFile kFiles[] = {
      buddyinfo, buddyinfo_json},
     {"pagetypeinfo", "Free blocks of each order and migratetype, and pageblocks of each type",
      "Slabs take unmovable pages, larger objects movable ones.", pagetypeinfo, pagetypeinfo_json},
+    {"extfrag_index", "Why an allocation of each order would fail",
+     "Towards 0: too little is free; towards 1: it is in pieces, and objects with handles are moved together where\n"
+     "this is above vm.extfrag_threshold, which is in thousandths; -1: it would not fail.",
+     index_text<extfrag_index, 6>, index_json<extfrag_index>},
+    {"unusable_index", "How much of what is free is of no use for an allocation of each order",
+     "0: all free memory is in blocks that are long enough; 1: none is.", index_text<unusable_index, 5>,
+     index_json<unusable_index>},
     {"meminfo", "Budget, memory in use, Standby, compressed memory, swap",
      "MemTotal is the limit, without what the process holds elsewhere; SwapCached is Standby: unmapped pages that are\n"
      "still in memory; Cached are mapped files, where the limit is one of the whole process.",
