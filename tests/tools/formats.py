@@ -34,7 +34,7 @@ FORMATS = {
         rf"Number of blocks type  (?:{TYPE})+",
         rf"{ZONE} (?:{field(12)} )+",
     ],
-    "meminfo": [rf"(?=[A-Z][\w()]*: *\d+ kB$).{{16}}{field(8)} kB", rf"HugePages_\w+: +{N}"],
+    "meminfo": [rf"HardwareCorrupted: {field(5)} kB", rf"(?=[A-Z][\w()]*: *\d+ kB$).{{16}}{field(8)} kB", rf"HugePages_\w+: +{N}"],
     "slabinfo": [
         r"slabinfo - version: 2\.1",
         r"# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables <limit> "

@@ -35,7 +35,7 @@ offers() {
   done
 }
 
-mapfile -t commands < <(weir --help | sed -n '/^Subcommands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+mapfile -t commands < <(weir --help | sed -n '/^Subcommands:/,/^$/s/^  \([a-z_]*\) .*/\1/p')
 checks=$((checks + 1))
 [ "${#commands[@]}" -ge 3 ] || { output="${commands[*]}"; complain "weir --help lists no commands"; }
 completes 'weir ' "${commands[@]}"

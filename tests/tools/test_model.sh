@@ -65,7 +65,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
   if as_stranger "$room/weir" --version >/dev/null 2>&1; then
     for each in "$limited" "$free"; do
       refusal="weir: process $each: permission denied: it is another user's, or protected"
-      for command in zoneinfo buddyinfo pagetypeinfo meminfo slabinfo numastat swaps 'vmstat -p' 'vmstat --counters -p' \
+      for command in zoneinfo buddyinfo extfrag_index unusable_index pagetypeinfo meminfo slabinfo numastat swaps 'vmstat -p' 'vmstat --counters -p' \
         "sar 1 1 -B -p" "record -o $room/nobody/file"; do
         # shellcheck disable=SC2086 # words
         refuses 66 "$refusal" as_stranger "$room/weir" $command "$each"
