@@ -7,9 +7,9 @@
 // Invariants: results are the kernel's: an address, 0, or -errno; errno may be changed. No such call reaches the kernel
 //             with addresses of an arena that would tear it.
 //
-// Differences from the kernel's: an address that is no more than a wish is not granted, unless the program insists;
-// what was unmapped can still be touched until somebody else has it; MADV_DONTFORK changes nothing: the child has a
-// copy.
+// Differences from the kernel's: an address that is no more than a wish is not granted, unless the program insists, and
+// never where an arena is yet to grow; what was unmapped can still be touched until somebody else has it; MADV_DONTFORK
+// changes nothing: the child has a copy.
 #pragma once
 
 #include <cstddef>

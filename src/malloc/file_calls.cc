@@ -47,6 +47,18 @@ bool is_wanted(size_t bytes, int protection, int flags, int fd, FilePages::Kind&
   return !(is_private && writable) && os::is_on_disk(fd);
 }
 
+// An address that is no more than a wish. The kernel would grant it where arenas are yet to grow, or pages to be
+// staged.
+void* granted(void* wish, size_t bytes) {
+  if (wish == nullptr) return nullptr;
+  if (anon_touches(wish, bytes)) return nullptr;
+  Reclaimer& reclaimer = *process_allocator().reclaimer();
+  for (unsigned n = 0; n < process_allocator().nr_nodes(); ++n)
+    if (const NodeReclaim* node = reclaimer.node(n))
+      if (node->stages_at(static_cast<const char*>(wish), bytes)) return nullptr;
+  return wish;
+}
+
 }  // namespace
 
 FilePages& process_file_pages() {
@@ -60,6 +72,7 @@ long process_mmap(void* address, size_t bytes, int protection, int flags, int fd
     if (const long result = anon_map(address, bytes, protection); result != 0) return result;
   }
   const bool is_fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  if (!is_fixed) address = granted(address, bytes);
   const long result = is_fixed && anon_touches(address, bytes)
                           ? anon_map_fixed(static_cast<char*>(address), bytes, protection, flags, fd, offset)
                           : os::vm_mmap(address, bytes, protection, flags, fd, offset);

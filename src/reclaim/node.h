@@ -127,6 +127,10 @@ class NodeReclaim {
   // Puts the cluster on the list of those with present pages, if it is not there.
   void list_present(ClusterId c);
   char* staging_address(Pfn pfn) const { return staging_.memory + (size_t{pfn} << kPageShift); }
+  // Whether some of these bytes lie where pages are staged, mapped or not.
+  bool stages_at(const char* begin, size_t bytes) const {
+    return begin < staging_.memory + bytes_of(zone_->arena().capacity()) && staging_.memory < begin + bytes;
+  }
   // Makes those of a cluster's standby pages zeros that the kernel has dropped there, which the program allowed
   // (MADV_FREE) before they were moved: before they are read, because who reads one waits. True: so is what lies at
   // this address, and who waited for it is woken.

@@ -31,7 +31,7 @@ constexpr size_t kPage = 4096;
 constexpr size_t kMostPages = 3000;
 constexpr size_t kData = size_t{64} << 20;
 constexpr unsigned kChildSeconds = 120;
-char* const kWish = reinterpret_cast<char*>(0x2428a7200000);  // where nothing is
+char* const kWish = reinterpret_cast<char*>(0x1228a7200000);  // where nothing is
 constexpr int kReadWrite = PROT_READ | PROT_WRITE;
 constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS;
 
