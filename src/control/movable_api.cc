@@ -5,6 +5,7 @@
 
 #include "base/port.h"
 #include "base/print.h"
+#include "malloc/callbacks.h"
 #include "malloc/decay.h"
 #include "malloc/kcompactd.h"
 #include "malloc/oom.h"
@@ -63,6 +64,7 @@ weir_movable_t weir_movable_alloc(size_t size) {
     if (id || tries == weir::kMostOomTries || !weir::oom_allocation_failed(size)) break;
   }
   weir::decay_poll_on_alloc();
+  weir::callbacks_poll(nullptr);
   if (!id) {
     errno = ENOMEM;
     return nullptr;

@@ -171,8 +171,9 @@ int compact_memory(const SysctlCall& call, Line& report) {
     report.text("nothing can be moved: the program has no objects with handles (weir/movable.h)");
     return ENXIO;
   }
-  kcompactd_wake(true);
-  return 0;
+  if (kcompactd_wake(true)) return 0;
+  report.text("no thread can be started to do it: background_thread=0, a filter of system calls, or too many threads");
+  return ENXIO;
 }
 
 int process_sysctl_locked(const SysctlCall& call, Line& report) {

@@ -290,12 +290,16 @@ long anon_map(const void* wish, size_t bytes, int protection) {
   return as_number(memory);
 }
 
-bool anon_touches(const void* address, size_t bytes) {
-  if (!process_started() || process_allocator().reclaimer() == nullptr) return false;
+bool touches_arenas(const void* address, size_t bytes) {
+  if (!process_started()) return false;
   const AddressMap& map = process_allocator().map();
   const size_t offset = map.offset_of(address);
   // Below them it wraps around, to the distance up to them.
   return offset < map.covered() || size_t{0} - offset < align_up(bytes, kPageSize);
+}
+
+bool anon_touches(const void* address, size_t bytes) {
+  return touches_arenas(address, bytes) && process_allocator().reclaimer() != nullptr;
 }
 
 long anon_map_fixed(char* address, size_t bytes, int protection, int flags, int fd, long offset) {

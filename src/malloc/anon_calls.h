@@ -20,7 +20,9 @@ namespace weir {
 bool anon_wanted(const void* wish, size_t bytes, int protection, int flags);
 // 0: inaccessible address space that is not to be had here, and so the kernel's.
 [[nodiscard]] long anon_map(const void* wish, size_t bytes, int protection);
-// Whether any of these whole pages lie where arenas do; then the calls below are to be used.
+// Whether any of these whole pages lie where arenas do, or are yet to grow.
+bool touches_arenas(const void* address, size_t bytes);
+// The same where there is a limit; then the calls below are to be used.
 bool anon_touches(const void* address, size_t bytes);
 // mmap with MAP_FIXED or MAP_FIXED_NOREPLACE.
 [[nodiscard]] long anon_map_fixed(char* address, size_t bytes, int protection, int flags, int fd, long offset);

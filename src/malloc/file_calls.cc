@@ -47,16 +47,20 @@ bool is_wanted(size_t bytes, int protection, int flags, int fd, FilePages::Kind&
   return !(is_private && writable) && os::is_on_disk(fd);
 }
 
-// An address that is no more than a wish. The kernel would grant it where arenas are yet to grow, or pages to be
-// staged.
-void* granted(void* wish, size_t bytes) {
-  if (wish == nullptr) return nullptr;
-  if (anon_touches(wish, bytes)) return nullptr;
+bool is_staging(const void* address, size_t bytes) {
+  if (!is_limited()) return false;
   Reclaimer& reclaimer = *process_allocator().reclaimer();
   for (unsigned n = 0; n < process_allocator().nr_nodes(); ++n)
     if (const NodeReclaim* node = reclaimer.node(n))
-      if (node->stages_at(static_cast<const char*>(wish), bytes)) return nullptr;
-  return wish;
+      if (node->stages_at(static_cast<const char*>(address), bytes)) return true;
+  return false;
+}
+
+// The address to ask the kernel for. What is no more than a wish it would grant also where arenas are yet to grow, or
+// pages to be staged.
+void* granted(void* address, size_t bytes, int flags) {
+  if (address == nullptr || (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0) return address;
+  return touches_arenas(address, bytes) || is_staging(address, bytes) ? nullptr : address;
 }
 
 }  // namespace
@@ -66,16 +70,15 @@ FilePages& process_file_pages() {
 }
 
 long process_mmap(void* address, size_t bytes, int protection, int flags, int fd, long offset) {
-  if (!is_limited()) return os::vm_mmap(address, bytes, protection, flags, fd, offset);
+  if (!is_limited()) return os::vm_mmap(granted(address, bytes, flags), bytes, protection, flags, fd, offset);
   if ((flags & MAP_FIXED) != 0) forget(address, bytes);
   if (anon_wanted(address, bytes, protection, flags)) {
     if (const long result = anon_map(address, bytes, protection); result != 0) return result;
   }
   const bool is_fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
-  if (!is_fixed) address = granted(address, bytes);
   const long result = is_fixed && anon_touches(address, bytes)
                           ? anon_map_fixed(static_cast<char*>(address), bytes, protection, flags, fd, offset)
-                          : os::vm_mmap(address, bytes, protection, flags, fd, offset);
+                          : os::vm_mmap(granted(address, bytes, flags), bytes, protection, flags, fd, offset);
   if (is_error(result)) return result;
   FilePages::Kind kind;
   if (is_wanted(bytes, protection, flags, fd, kind))

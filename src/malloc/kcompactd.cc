@@ -31,8 +31,13 @@ void ring() {
   port::futex_wake(bells, 1);
 }
 
-// Until something came or went, a setting changed, or somebody asked.
+bool works_ahead() {
+  return process_allocator().options().compaction_proactiveness != 0;
+}
+
+// Until a setting changed, or somebody asked; where it works ahead, also until something came or went.
 void sleep_long(uint32_t bell, uint32_t seen) {
+  if (!works_ahead()) return port::futex_wait(bells, bell);
   sleeps_long.store(true);
   if (comings.load() == seen) port::futex_wait(bells, bell);
   sleeps_long.store(false);
@@ -46,7 +51,7 @@ void run(void*) {
     const uint32_t bell = bells.load();
     if (everything_wanted.exchange(false)) static_cast<void>(compactor.compact_all());
     compactor.compact_ahead();
-    const bool may_be_useful = compactor.table().nr_objects() != 0 && quiet < kQuietLooks;
+    const bool may_be_useful = works_ahead() && quiet < kQuietLooks;
     may_be_useful ? os::futex_wait_ms(bells, bell, kLookMs) : sleep_long(bell, seen);
     const uint32_t now = comings.load();
     quiet = now == seen && bells.load() == bell ? quiet + 1 : 0;
@@ -68,16 +73,21 @@ void kcompactd_poll() {
   comings.fetch_add(1);
   if (__builtin_expect(running.load(std::memory_order_relaxed), 1)) {
     if (__builtin_expect(sleeps_long.load(), 0)) ring();
-  } else if (process_allocator().options().compaction_proactiveness != 0) {
+  } else if (works_ahead()) {
     start();
   }
 }
 
-void kcompactd_wake(bool everything) {
-  if (process_allocator().compactor() == nullptr) return;
+bool kcompactd_wake(bool everything) {
+  if (process_allocator().compactor() == nullptr) return false;
   if (everything) everything_wanted.store(true);
   if (!running.load()) start();
+  if (!running.load()) {
+    everything_wanted.store(false);
+    return false;
+  }
   ring();
+  return true;
 }
 
 void kcompactd_after_fork_in_child() {

@@ -255,7 +255,7 @@ bool process_options_changed(Reclaimer::Budget budget) {
   if (!allocator.options_changed(budget)) return false;
   stats_page.publish_options();
   decay_options_changed();
-  kcompactd_wake(false);
+  static_cast<void>(kcompactd_wake(false));
   return true;
 }
 

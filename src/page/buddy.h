@@ -42,7 +42,7 @@ class Buddy {
   bool take_following(Pfn next, Pages count);
   // Takes [first, first + count) if all of it is free, wherever in blocks that is.
   bool take_range(Pfn first, Pages count);
-  // Whether take_run would find `count` pages, wherever they are.
+  // Whether take_run would find `count` pages, if it need not align them.
   bool has_run(Pages count) const;
   // Free pages at `next`, counted up to `most`.
   Pages free_at(Pfn next, Pages most) const;

@@ -114,7 +114,7 @@ struct SlideScan {
   Pfn gap = kNoPfn;  // where the free pages below it begin
 };
 
-// What a compaction did, for the counters of these names; `daemon`: on behalf of nobody.
+// What a compaction did in pages, for the counters of these names.
 struct CompactCounts {
   uint64_t migrate_scanned = 0, free_scanned = 0, isolated = 0, moved = 0, failed = 0;
 };
@@ -179,10 +179,11 @@ class Zone {
   void slide_run(Pfn to, Pfn from, Pages count, uint32_t id);
   // Takes exactly these pages, if all are free, as a movable run that is nobody's yet.
   [[nodiscard]] bool take_for_move(Pfn first, Pages count, Charge charge, PageRun& run);
-  // Whether a run of so many pages could be taken without growing.
+  // Whether a run of so many pages, aligned to one, could be taken without growing.
   bool has_together(Pages count);
   // What there is free, by the length of its blocks.
   BuddyStats free_blocks();
+  // `daemon`: on kcompactd's behalf, not an allocation's.
   void note_compaction(const CompactCounts& counts, bool daemon);
   // With the zone's lock held: whether the object of that number lies here.
   bool holds_object(Pfn head, uint32_t id) const WEIR_REQUIRES(mutex_) {

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/movable_test_base.h"
 #include "support/page_content.h"
 #include "support/private_allocator.h"
 #include "support/random.h"
@@ -18,59 +19,32 @@ constexpr size_t kLimit = size_t{24} << 20;
 constexpr size_t kArena = size_t{64} << 20;
 constexpr size_t kObject = 5 * kPageSize;
 
-class CompactLimitTest : public testing::Test {
+class CompactLimitTest : public MovableTestBase {
  protected:
-  struct Object {
-    MovableId id;
-    size_t bytes;
-    uint64_t seed;
-  };
-
   void start() {
     if (const char* why = a_.start(kLimit, kArena)) GTEST_SKIP() << why;
   }
-  Compactor& compactor() { return *a_.allocator().compactor(); }
-  char* pin(const Object& object) {
-    char* address = nullptr;
-    EXPECT_EQ(compactor().table().pin(object.id, address), MovableCall::kDone);
-    return address;
-  }
-  void unpin(const Object& object) { EXPECT_EQ(compactor().table().unpin(object.id), MovableCall::kDone); }
-  bool add(size_t bytes) {
-    const uint64_t seed = content_seed((objects_.size() + 1) << 20, Content::kCompressible);
-    const Object object = {a_.allocator().alloc_movable(bytes), bytes, seed};
-    if (!object.id) return false;
-    write_content(pin(object), bytes, seed);
-    unpin(object);
-    objects_.push_back(object);
-    return true;
-  }
-  void free(const Object& object) { ASSERT_EQ(a_.allocator().free_movable(object.id), MovableCall::kDone); }
-  void free_every_other() {
-    std::vector<Object> kept;
-    for (size_t i = 0; i < objects_.size(); ++i) i % 2 == 0 ? kept.push_back(objects_[i]) : free(objects_[i]);
-    objects_ = kept;
-  }
+  Allocator& allocator() override { return a_.allocator(); }
+  uint64_t seed_of(size_t number) override { return content_seed(number << 20, Content::kCompressible); }
+  void write(char* to, size_t bytes, uint64_t seed) override { write_content(to, bytes, seed); }
+  bool holds(const char* from, size_t bytes, uint64_t seed) override { return check_content_at(from, 0, bytes, seed); }
+
   void expect_all() {
-    for (const Object& object : objects_) {
-      ASSERT_TRUE(check_content_at(pin(object), 0, object.bytes, object.seed)) << object.seed;
-      unpin(object);
-    }
+    expect_content();
     EXPECT_STREQ(find_fault(a_), nullptr);
   }
 
   LimitedAllocator a_;
-  std::vector<Object> objects_;
 };
 
 TEST_F(CompactLimitTest, WhatIsInMemoryMovesAndIsCounted) {
   start();
   while (objects_.size() * kObject < kLimit / 2) ASSERT_TRUE(add(kObject));
-  free_every_other();
+  remove_every_other();
   ASSERT_EQ(a_.node().swapped_pages(), 0u);
   EXPECT_GT(compactor().compact_all().v, objects_.size() * 5 / 3);
   expect_all();
-  while (!objects_.empty()) free(objects_.back()), objects_.pop_back();
+  while (!objects_.empty()) remove(objects_, objects_.size() - 1);
   EXPECT_EQ(a_->charged(), 0u);
   EXPECT_STREQ(find_fault(a_), nullptr);
 }
@@ -78,7 +52,7 @@ TEST_F(CompactLimitTest, WhatIsInMemoryMovesAndIsCounted) {
 TEST_F(CompactLimitTest, WhatIsAwayStaysWhereItIs) {
   start();
   while (objects_.size() * kObject < kArena * 2 / 3) ASSERT_TRUE(add(kObject));
-  free_every_other();
+  remove_every_other();
   ASSERT_TRUE(squeeze(a_, Pages(1), [&] { return a_.node().swapped_pages() > objects_.size() * 4; }));
   const uint64_t in_before = a_.reclaimer().stats().pswpin;
   const Pages moved = compactor().compact_all();
@@ -93,7 +67,7 @@ TEST_F(CompactLimitTest, ButNotInTheWayOfAnAllocation) {
   while (add(kObject)) {
   }
   ASSERT_GT(objects_.size() * kObject, kArena * 3 / 4);
-  free_every_other();
+  remove_every_other();
   void* const large = a_->malloc(nullptr, kArena / 4);
   ASSERT_NE(large, nullptr);
   EXPECT_GT(a_.zone().stats().compact_success, 0u);
@@ -138,26 +112,17 @@ TEST_F(CompactLimitTest, ThreadsWhileAllIsSwappedAndMoved) {
       for (uint64_t i = 0; i < 2500; ++i) {
         const bool room = own.size() * kThreads * 10 * kPageSize < kArena / 2;
         if (room && (own.empty() || random.below(3) != 0)) {
-          const size_t bytes = (1 + random.below(20)) * kPageSize;
-          const Object object = {a_.allocator().alloc_movable(bytes), bytes,
-                                 content_seed((t + 1) << 24 | i, Content::kCompressible)};
-          if (!object.id) continue;
-          write_content(pin(object), bytes, object.seed);
-          unpin(object);
-          own.push_back(object);
+          const uint64_t seed = content_seed((t + 1) << 24 | i, Content::kCompressible);
+          const Object object = make((1 + random.below(20)) * kPageSize, seed);
+          if (object.id) own.push_back(object);
           continue;
         }
         const size_t at = random.below(own.size());
-        ASSERT_TRUE(check_content_at(pin(own[at]), 0, own[at].bytes, own[at].seed));
-        unpin(own[at]);
-        if (random.below(2) != 0) continue;
-        free(own[at]);
-        own[at] = own.back();
-        own.pop_back();
+        expect(own[at]);
+        if (random.below(2) == 0) remove(own, at);
       }
       for (const Object& object : own) {
-        ASSERT_TRUE(check_content_at(pin(object), 0, object.bytes, object.seed));
-        unpin(object);
+        expect(object);
         free(object);
       }
     });

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/movable_test_base.h"
 #include "support/pattern.h"
 #include "support/private_allocator.h"
 #include "support/random.h"
@@ -27,66 +28,33 @@ uint64_t resident_pages() {
   return resident;
 }
 
-class CompactorTest : public testing::Test {
+class CompactorTest : public MovableTestBase {
  protected:
-  struct Object {
-    MovableId id;
-    size_t bytes;
-    uint64_t seed;
-  };
-
   void start() { ASSERT_TRUE(a_.start(kArena)); }
+  Allocator& allocator() override { return *a_; }
+  uint64_t seed_of(size_t number) override { return number; }
+  void write(char* to, size_t bytes, uint64_t seed) override {
+    EXPECT_TRUE(is_zero(to, bytes)) << "at first";
+    write_pattern(to, bytes, seed);
+  }
+  bool holds(const char* from, size_t bytes, uint64_t seed) override { return check_pattern(from, bytes, bytes, seed); }
+
   Zone& zone() { return a_->pages().zone(NodeId(0)); }
-  Compactor& compactor() { return *a_->compactor(); }
   ZoneStats stats() { return zone().stats(); }
 
-  char* pin(const Object& object) {
-    char* address = nullptr;
-    EXPECT_EQ(compactor().table().pin(object.id, address), MovableCall::kDone);
-    return address;
-  }
-  void unpin(const Object& object) { EXPECT_EQ(compactor().table().unpin(object.id), MovableCall::kDone); }
-  // False: no memory.
-  bool add(size_t bytes) {
-    Object object = {a_->alloc_movable(bytes), bytes, objects_.size() + 1};
-    if (!object.id) return false;
-    char* const p = pin(object);
-    EXPECT_TRUE(is_zero(p, bytes)) << "at first";
-    write_pattern(p, bytes, object.seed);
-    unpin(object);
-    objects_.push_back(object);
-    return true;
-  }
-  void remove(size_t i) {
-    ASSERT_EQ(a_->free_movable(objects_[i].id), MovableCall::kDone);
-    objects_[i] = objects_.back();
-    objects_.pop_back();
-  }
   // Until the arena is full, then every other one is freed.
   void fragment(size_t bytes = kObject) {
     while (add(bytes)) {
     }
     ASSERT_GT(objects_.size(), 100u);
-    std::vector<Object> kept;
-    for (size_t i = 0; i < objects_.size(); ++i) {
-      if (i % 2 == 0)
-        kept.push_back(objects_[i]);
-      else
-        ASSERT_EQ(a_->free_movable(objects_[i].id), MovableCall::kDone);
-    }
-    objects_ = kept;
+    remove_every_other();
   }
   void expect_all() {
-    for (const Object& object : objects_) {
-      const char* const p = pin(object);
-      ASSERT_TRUE(check_pattern(p, object.bytes, object.bytes, object.seed)) << object.seed;
-      unpin(object);
-    }
+    expect_content();
     EXPECT_STREQ(a_->verify(), nullptr);
   }
 
   PrivateAllocator a_;
-  std::vector<Object> objects_;
 };
 
 TEST_F(CompactorTest, WhatFitsNowhereFits) {
@@ -182,7 +150,7 @@ TEST_F(CompactorTest, ObjectsOfManyLengths) {
     while (add((1 + random.below(random.below(8) == 0 ? 700 : 40)) * kPageSize - random.below(kPageSize))) {
     }
     // Two thirds go.
-    for (size_t gone = objects_.size() * 2 / 3; gone != 0; --gone) remove(random.below(objects_.size()));
+    for (size_t gone = objects_.size() * 2 / 3; gone != 0; --gone) remove(objects_, random.below(objects_.size()));
     std::vector<size_t> pinned;
     for (size_t i = 0; i < objects_.size(); i += 17) pinned.push_back(i);
     std::vector<char*> where;
@@ -195,7 +163,7 @@ TEST_F(CompactorTest, ObjectsOfManyLengths) {
     }
     expect_all();
   }
-  while (!objects_.empty()) remove(objects_.size() - 1);
+  while (!objects_.empty()) remove(objects_, objects_.size() - 1);
   EXPECT_EQ(a_.charged(), 0u);
   EXPECT_STREQ(a_->verify(), nullptr);
 }
@@ -205,7 +173,7 @@ TEST_F(CompactorTest, WhatWasNeverWrittenReadsAsZeros) {
   start();
   fragment(64 * kPageSize);
   ASSERT_TRUE(std::all_of(objects_.begin(), objects_.end(), [](const Object& o) { return o.bytes == 64 * kPageSize; }));
-  while (objects_.size() > 20) remove(objects_.size() - 1);
+  while (objects_.size() > 20) remove(objects_, objects_.size() - 1);
   // The lowest pages are dirty and free, those above are fresh from the system after this.
   static_cast<void>(a_.trim(nullptr));
   const size_t written = kPageSize * 3;
@@ -217,7 +185,7 @@ TEST_F(CompactorTest, WhatWasNeverWrittenReadsAsZeros) {
     unpin(object);
     sparse.push_back(object);
   }
-  while (!objects_.empty()) remove(objects_.size() - 1);
+  while (!objects_.empty()) remove(objects_, objects_.size() - 1);
   static_cast<void>(a_.trim(nullptr));
   const uint64_t before = resident_pages();
   EXPECT_GT(compactor().compact_all().v, 0u);
@@ -301,7 +269,7 @@ TEST_F(CompactorTest, AllocationsAtTheSameTime) {
     // In pieces again.
     while (add(kObject)) {
     }
-    for (size_t i = objects_.size() / 2; i != 0; --i) remove(i);
+    for (size_t i = objects_.size() / 2; i != 0; --i) remove(objects_, i);
   }
   expect_all();
 }
@@ -317,29 +285,20 @@ TEST_F(CompactorTest, ManyThreads) {
     users.emplace_back([this, t] {
       Random random(t + 1);
       std::vector<Object> own;
-      for (int i = 0; i < 6000; ++i) {
+      for (unsigned i = 0; i < 6000; ++i) {
         const bool room = own.size() * kThreads * 20 * kPageSize < kArena / 2;
         if (room && (own.empty() || random.below(3) == 0)) {
-          const size_t bytes = (1 + random.below(40)) * kPageSize;
-          const Object object = {a_->alloc_movable(bytes), bytes, uint64_t{t} << 32 | static_cast<unsigned>(i)};
-          if (!object.id) continue;
-          write_pattern(pin(object), bytes, object.seed);
-          unpin(object);
-          own.push_back(object);
+          const Object object = make((1 + random.below(40)) * kPageSize, uint64_t{t} << 32 | i);
+          if (object.id) own.push_back(object);
           continue;
         }
         const size_t at = random.below(own.size());
-        ASSERT_TRUE(check_pattern(pin(own[at]), own[at].bytes, own[at].bytes, own[at].seed));
-        unpin(own[at]);
-        if (random.below(3) != 0) continue;
-        ASSERT_EQ(a_->free_movable(own[at].id), MovableCall::kDone);
-        own[at] = own.back();
-        own.pop_back();
+        expect(own[at]);
+        if (random.below(3) == 0) remove(own, at);
       }
       for (const Object& object : own) {
-        ASSERT_TRUE(check_pattern(pin(object), object.bytes, object.bytes, object.seed));
-        unpin(object);
-        ASSERT_EQ(a_->free_movable(object.id), MovableCall::kDone);
+        expect(object);
+        free(object);
       }
     });
   }

@@ -5,15 +5,6 @@
 #include <algorithm>
 
 namespace weir::tool {
-namespace {
-
-uint64_t find(const std::vector<Snapshot::Counter>& all, std::string_view name) {
-  const auto at = std::find_if(all.begin(), all.end(), [name](const Snapshot::Counter& c) { return c.name == name; });
-  return at == all.end() ? 0 : at->value;
-}
-
-}  // namespace
-
 double now_seconds() {
   struct timespec now = {};
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -24,19 +15,16 @@ bool is_same_program(const Snapshot& before, const Snapshot& after) {
   return before.pid() == after.pid() && before.page().start_ns == after.page().start_ns;
 }
 
-CounterChange::CounterChange(const Moment* before, const Moment& after) : after_(after.snapshot.counters()) {
+CounterChange::CounterChange(const Moment* before, const Moment& after)
+    : before_(before != nullptr ? &before->snapshot : nullptr), after_(after.snapshot) {
   // Two moments may be one to the clock.
   constexpr double kShortest = 1e-3;
-  double start = static_cast<double>(after.snapshot.page().start_ns) / 1e9;
-  if (before != nullptr) {
-    before_ = before->snapshot.counters();
-    start = before->seconds;
-  }
+  const double start = before != nullptr ? before->seconds : static_cast<double>(after_.page().start_ns) / 1e9;
   seconds_ = std::max(after.seconds - start, kShortest);
 }
 
 double CounterChange::rate(std::string_view counter) const {
-  return per_second(find(after_, counter), find(before_, counter));
+  return per_second(after_.counter(counter), before_ != nullptr ? before_->counter(counter) : 0);
 }
 
 }  // namespace weir::tool

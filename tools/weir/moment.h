@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <string_view>
-#include <vector>
 
 #include "snapshot.h"
 
@@ -25,6 +24,7 @@ struct Moment {
 // False when the process, or the one that has its number now, was another program before.
 [[nodiscard]] bool is_same_program(const Snapshot& before, const Snapshot& after);
 
+// Both moments outlive it.
 class CounterChange {
  public:
   // From the start of the process when `before` is null.
@@ -35,7 +35,8 @@ class CounterChange {
   }
 
  private:
-  std::vector<Snapshot::Counter> before_, after_;
+  const Snapshot* before_;
+  const Snapshot& after_;
   double seconds_;
 };
 

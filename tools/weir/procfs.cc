@@ -1,6 +1,7 @@
 #include "procfs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,7 +10,6 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <string_view>
 #include <system_error>
@@ -19,11 +19,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// By system calls alone: `weir vmstat` reads several a line, and a file stream takes as long as the kernel does.
 std::string contents(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  std::string text;
+  char part[4096];  // most such files are shorter
+  for (ssize_t got = 0; (got = read(fd, part, sizeof(part))) > 0;) text.append(part, static_cast<size_t>(got));
+  close(fd);
+  return text;
 }
 
 std::optional<pid_t> number(std::string_view text) {
@@ -48,14 +52,21 @@ uint64_t labelled(const std::string& text, std::string_view label) {
   return at == std::string::npos ? 0 : strtoull(text.c_str() + at + label.size() + 1, nullptr, 10);
 }
 
-// The words of a stat file behind the name in brackets, which may itself have brackets and blanks; [0] is the state.
+// proc_pid_stat(5) counts from 1 and begins with the number and the name: utime is 14, stime 15.
+constexpr size_t kUserTime = 14 - 3, kSystemTime = 15 - 3;
+
+// The first words of a stat file behind the name in brackets, which may itself have brackets and blanks; [0] is the
+// state, and the last the system's time.
 std::vector<std::string> stat_words(const std::string& path) {
   const std::string text = contents(path);
-  const size_t name_end = text.rfind(')');
-  if (name_end == std::string::npos) return {};
-  std::istringstream rest(text.substr(name_end + 1));
+  size_t at = text.rfind(')');
+  if (at == std::string::npos) return {};
   std::vector<std::string> words;
-  for (std::string word; rest >> word;) words.push_back(word);
+  while (words.size() <= kSystemTime && (at = text.find_first_not_of(' ', at + 1)) != std::string::npos) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    words.push_back(text.substr(at, end - at));
+    at = end;
+  }
   return words;
 }
 
@@ -151,8 +162,6 @@ ProcessUsage usage_of(pid_t pid) {
   const std::string folder = fmt::format("/proc/{}", pid);
   for (const pid_t thread : numbered_entries(folder + "/task"))
     add_thread(usage, fmt::format("{}/task/{}", folder, thread));
-  // proc_pid_stat(5) counts from 1 and begins with the number and the name: utime is 14, stime 15.
-  constexpr size_t kUserTime = 14 - 3, kSystemTime = 15 - 3;
   const auto words = stat_words(folder + "/stat");
   if (words.size() > kSystemTime) {
     usage.user_ticks = strtoull(words[kUserTime].c_str(), nullptr, 10);

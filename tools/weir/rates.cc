@@ -116,7 +116,8 @@ class Change : public CounterChange {
   }
   // Of all processors.
   [[nodiscard]] double percent(uint64_t ProcessUsage::*ticks) const {
-    const auto processors = static_cast<double>(std::max(sysconf(_SC_NPROCESSORS_ONLN), 1L));
+    static const auto processors =
+        static_cast<double>(std::max(sysconf(_SC_NPROCESSORS_ONLN), 1L));  // read from a file
     const double share = rate(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK)) / processors * 100;
     return std::min(share, 100.0);
   }
