@@ -39,12 +39,18 @@ class Compressor {
  private:
   // Where in memory_ each part lies.
   struct Layout;
+  size_t compress_lz4(const void* page, void* out, size_t capacity, bool wide);
+  void note_trial(size_t bytes, size_t other);
   size_t compress_zstd(const void* page, void* out, size_t capacity);
   bool decompress_zstd(const void* in, size_t bytes, void* page);
 
-  char* memory_ = nullptr;             // scratch page, zstd's output, states of the codecs
+  char* memory_ = nullptr;             // scratch page, a page that comes out, states of the codecs
   void* zstd_compressor_ = nullptr;    // null until zstd is first used
   void* zstd_decompressor_ = nullptr;  // the same
+  // Of LZ4: whether it takes long steps, and what pages came to that were tried both ways.
+  bool wide_ = false;
+  unsigned pages_ = 0;
+  size_t close_bytes_ = 0, wide_bytes_ = 0;
 };
 
 }  // namespace weir

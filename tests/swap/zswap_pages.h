@@ -47,6 +47,13 @@ inline void make_records(Page& page, uint64_t seed) {
   }
 }
 
+// An array of structures of 128 bytes, five words of which are noise.
+inline void make_structures(Page& page, uint64_t seed) {
+  Random random(seed);
+  const uint64_t rest = random.next();
+  for (size_t at = 0; at < kPageSize; at += 8) put_word(page, at, at % 128 < 40 ? random.next() : rest);
+}
+
 inline void make_same_filled(Page& page, uint64_t word) {
   for (size_t at = 0; at < kPageSize; at += 8) put_word(page, at, word);
 }
