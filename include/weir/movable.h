@@ -18,10 +18,13 @@
  *
  * An object takes whole pages of 4 KiB, aligned to them. It belongs to the heap as all others do: it counts within the
  * limit, and is swapped, pinned or not. Where moving it would mean to bring it back from there, it is left alone,
- * unless an allocation would fail without it. While something hangs on its addresses (mlock, mprotect, madvise, a read
- * that a device is busy with), it must stay pinned.
+ * unless an allocation would fail without it. Where pages cannot be swapped, because the kernel lets weir see no faults
+ * (`weir doctor` tells), objects that nobody has pinned are compressed all the same, those first that were not pinned
+ * for the longest time; a pin brings the whole object back. While something hangs on its addresses (mlock, mprotect,
+ * madvise, a read that a device is busy with), it must stay pinned.
  *
- * A pin costs some nanoseconds, and a wait while the object is being moved: as long as copying it takes.
+ * A pin costs some nanoseconds, and a wait while the object is being moved: as long as copying it takes. One that
+ * brings the object back waits for memory, too, and exceeds the limit where there is none to be had.
  *
  * In the child of a fork handles are valid as in the parent, and what threads of the parent had pinned stays pinned.
  *
@@ -52,7 +55,7 @@ WEIR_API weir_movable_t weir_movable_alloc(size_t size);
 /* Frees an object that nobody has pinned; NULL is ignored, errno is kept. */
 WEIR_API void weir_movable_free(weir_movable_t object);
 
-/* Where the object is, and stays until it has been unpinned as often as it was pinned (up to 2^30 - 1 times at once).
+/* Where the object is, and stays until it has been unpinned as often as it was pinned (up to 2^29 - 1 times at once).
  * Never NULL. */
 WEIR_API void* weir_movable_pin(weir_movable_t object);
 WEIR_API void weir_movable_unpin(weir_movable_t object);

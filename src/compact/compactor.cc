@@ -206,14 +206,21 @@ void Compactor::compact_ahead() {
   }
 }
 
+bool Compactor::holds(const Zone& zone, const char* address) {
+  const char* const begin = zone.address(0);
+  return address >= begin && static_cast<size_t>(address - begin) < bytes_of(zone.accessible_estimate());
+}
+
+Compactor::Node* Compactor::node_of(const char* address) {
+  for (Node& node : nodes_)
+    if (node.zone != nullptr && holds(*node.zone, address)) return &node;
+  return nullptr;
+}
+
 const char* Compactor::verify_locked() {
   const bool all = table_.for_all([this](uint32_t index, const char* address) WEIR_NO_TSA {
-    for (const Node& node : nodes_) {
-      if (node.zone == nullptr || address < node.zone->address(0)) continue;
-      const size_t page = static_cast<size_t>(address - node.zone->address(0)) >> kPageShift;
-      if (page < node.zone->accessible_estimate().v) return node.zone->holds_object(static_cast<Pfn>(page), index);
-    }
-    return false;
+    const Node* const node = node_of(address);
+    return node != nullptr && node->zone->holds_object(node->zone->pfn_of(address), index);
   });
   return all ? nullptr : "an object with a handle is not where its handle says";
 }

@@ -20,6 +20,7 @@
 #include "config/options.h"
 #include "page/zone.h"
 #include "reclaim/reclaimer.h"
+#include "swap/compressor.h"
 
 namespace weir {
 
@@ -29,6 +30,8 @@ class Compactor {
   Compactor(const Options& options, Reclaimer* reclaimer)
       : options_(options), reclaimer_(reclaimer), mutex_(LockRank::kCompact) {}
   void add_zone(Zone& zone) { nodes_[zone.node().v].zone = &zone; }
+  // Then objects may leave memory (put_away.cc).
+  void connect();
 
   // -- objects
   // Makes a run movable and gives it a handle; none when there is no memory for that.
@@ -52,9 +55,10 @@ class Compactor {
   const char* verify_locked() WEIR_NO_TSA;
 
   // -- fork
-  // With all locks held: who moved objects in the parent is not in the child. Afterwards, with none: ends what was
-  // under way.
+  // With all locks held: who moved objects in the parent is not in the child. Afterwards, with none: says of what was
+  // being put away, or brought back, where it is, before there are threads again; and ends moves that were under way.
   Mutex& mutex() WEIR_TSA(lock_returned(mutex_)) { return mutex_; }
+  void reopen_in_child();
   void resume_in_child();
 
  private:
@@ -87,8 +91,14 @@ class Compactor {
     unsigned rounds_to_skip = 0;
     Pages free_in_vain{};
     unsigned score_in_vain = 0;
-    Flight flight;      // guarded by mutex_
-    Deferral deferral;  // guarded by mutex_
+    // Of its kswapd alone.
+    uint32_t hand = 0;  // of the clock: a place in the table
+    bool may_put_away = false;
+    Compressor stores;
+    Mutex fetching{LockRank::kCompact};
+    Compressor fetches;  // guarded by fetching
+    Flight flight;       // guarded by mutex_
+    Deferral deferral;   // guarded by mutex_
   };
   // When a compaction has done enough; none of the two: when everything has been looked at.
   struct Goal {
@@ -99,6 +109,12 @@ class Compactor {
     bool is_reached(Zone& zone) const;
   };
   class Scanners;
+  static bool holds(const Zone& zone, const char* address);
+  Node* node_of(const char* address);
+  bool may_put_away(Node& node);
+  Pages put_away(NodeReclaim& reclaim, Pages wanted);
+  Pages put_object_away(Node& node, NodeReclaim& reclaim, uint32_t index, char* address);
+  void bring_back(char* address, size_t bytes);
   static bool is_left_out(Node& node, Pages free, unsigned score);
 
   struct Outcome {
@@ -135,6 +151,7 @@ class Compactor {
   Reclaimer* const reclaimer_;
   Mutex mutex_;
   MovableTable table_;
+  ObjectStory story_;
   Node nodes_[kMaxNodes];
 };
 

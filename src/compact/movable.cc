@@ -57,7 +57,7 @@ void MovableTable::publish(MovableId id, char* address, size_t bytes) {
   Entry& entry = at(id.index());
   entry.address.store(address, std::memory_order_relaxed);
   entry.bytes.store(bytes, std::memory_order_relaxed);
-  entry.word.fetch_or(kLive, std::memory_order_release);
+  entry.word.fetch_or(kLive | kUsed, std::memory_order_release);
   objects_.fetch_add(1, std::memory_order_relaxed);
   bytes_.fetch_add(bytes, std::memory_order_relaxed);
 }
@@ -68,17 +68,29 @@ void MovableTable::give_up(MovableId id) {
   free_ = size_t{id.index()} + 1;
 }
 
-// Returns the entry's word as it is then.
-uint64_t MovableTable::wait_until_moved(const Entry& entry) {
-  sleepers_.fetch_add(1);
+// Of one that is away: it is for the caller to bring back.
+bool MovableTable::claim_away(Entry& entry, char*& address) {
+  char* now = entry.address.load(std::memory_order_acquire);
+  address = tagged(now, 0);
+  return now == tagged(address, kAway) && entry.address.compare_exchange_strong(now, tagged(address, kComesBack));
+}
+
+// Returns the entry's word as it is then. Without content, for who frees it: what is away stays there.
+uint64_t MovableTable::wait_until_open(Entry& entry, bool with_content) {
   uint64_t word;
   for (;;) {
     const uint32_t moves = moves_.load();
     word = entry.word.load();
     if ((word & kMoving) == 0) break;
-    os::futex_wait_ms(moves_, moves, kLookMs);
+    if (char* address; claim_away(entry, address)) {
+      if (with_content) pager_.bring_back(pager_.self, address, entry.bytes.load(std::memory_order_relaxed));
+      open(entry, address);
+      continue;
+    }
+    sleepers_.fetch_add(1);
+    if (moves_.load() == moves) os::futex_wait_ms(moves_, moves, kLookMs);
+    sleepers_.fetch_sub(1);
   }
-  sleepers_.fetch_sub(1);
   return word;
 }
 
@@ -91,7 +103,7 @@ MovableCall MovableTable::pin(MovableId id, char*& address) {
     return is_of(before, id) ? MovableCall::kTooOften : MovableCall::kNoObject;
   }
   // The pin counts already: nobody begins to move it again.
-  if (__builtin_expect((before & kMoving) != 0, 0)) static_cast<void>(wait_until_moved(*entry));
+  if (__builtin_expect((before & kMoving) != 0, 0)) static_cast<void>(wait_until_open(*entry, true));
   address = entry->address.load(std::memory_order_relaxed);
   return MovableCall::kDone;
 }
@@ -103,7 +115,8 @@ MovableCall MovableTable::unpin(MovableId id) {
   do {
     if (!is_of(word, id)) return MovableCall::kNoObject;
     if ((word & kPins) == 0) return MovableCall::kNotPinned;
-  } while (!entry->word.compare_exchange_weak(word, word - 1, std::memory_order_release, std::memory_order_relaxed));
+  } while (!entry->word.compare_exchange_weak(word, (word - 1) | kUsed, std::memory_order_release,
+                                              std::memory_order_relaxed));
   return MovableCall::kDone;
 }
 
@@ -112,7 +125,7 @@ MovableCall MovableTable::take_away(MovableId id, char*& address) {
   if (entry == nullptr) return MovableCall::kNoObject;
   uint64_t word = entry->word.load(std::memory_order_relaxed);
   do {
-    if (is_of(word, id) && (word & kMoving) != 0) word = wait_until_moved(*entry);
+    if (is_of(word, id) && (word & kMoving) != 0) word = wait_until_open(*entry, false);
     if (!is_of(word, id)) return MovableCall::kNoObject;
     if ((word & kPins) != 0) return MovableCall::kPinned;
   } while ((word & kMoving) != 0 || !entry->word.compare_exchange_weak(word, word & ~kLive, std::memory_order_acquire,
@@ -144,10 +157,32 @@ bool MovableTable::begin_move(uint32_t index, const char* address) {
 }
 
 void MovableTable::end_move(uint32_t index, char* address) {
-  Entry& entry = *find(index);
+  open(*find(index), address);
+}
+
+// Sequentially consistent, as what who waits does: one of the two sees the other.
+void MovableTable::open(Entry& entry, char* address) {
   entry.address.store(address, std::memory_order_relaxed);
-  // Sequentially consistent, as what who waits does: one of the two sees the other.
   entry.word.fetch_and(~kMoving);
+  moves_.fetch_add(1);
+  if (sleepers_.load() != 0) port::futex_wake(moves_, ~0u);
+}
+
+char* MovableTable::pass(uint32_t index, const char* begin, const char* end, bool& last) {
+  Entry* const entry = find(index);
+  last = entry == nullptr;
+  if (last) return nullptr;
+  const uint64_t word = entry->word.load(std::memory_order_acquire);
+  char* const address = entry->address.load(std::memory_order_relaxed);
+  if ((word & kLive) == 0 || (word & (kMoving | kPins)) != 0 || address < begin || address >= end) return nullptr;
+  if ((word & kUsed) == 0) return address;
+  entry->word.fetch_and(~kUsed, std::memory_order_relaxed);
+  return nullptr;
+}
+
+void MovableTable::put_away(uint32_t index, char* address) {
+  find(index)->address.store(tagged(address, kAway), std::memory_order_release);
+  // Somebody may have pinned it meanwhile.
   moves_.fetch_add(1);
   if (sleepers_.load() != 0) port::futex_wake(moves_, ~0u);
 }

@@ -63,6 +63,8 @@ bool Allocator::resume_reclaim(bool in_child) {
     if (reclaimer_ != nullptr) reclaimer_->after_fork_in_parent();
     return true;
   }
+  // Before there are threads that put objects away.
+  if (compactor() != nullptr) compactor()->reopen_in_child();
   if (reclaimer_ != nullptr && !reclaimer_->after_fork_in_child()) return false;
   // Moves that were under way; before anybody waits for their ends.
   if (compactor() != nullptr) compactor()->resume_in_child();

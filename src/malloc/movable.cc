@@ -18,6 +18,7 @@ Compactor* Allocator::make_compactor() {
   auto* made = new (memory) Compactor(*options_, reclaimer_);
   for (NodeHeap* node : nodes_)
     if (node != nullptr) made->add_zone(node->zone);
+  made->connect();
   pages_.set_compactor(made);
   return made;
 }

@@ -21,6 +21,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "base/bitmap.h"
 #include "base/units.h"
 #include "reclaim/rounds.h"
 #include "swap/swap_entry.h"
@@ -86,6 +87,19 @@ constexpr BitRun next_run(uint64_t mask, unsigned from) {
 constexpr uint64_t run_mask(BitRun run) {
   const unsigned length = run.end - run.first;
   return (length == kClusterPages ? ~uint64_t{0} : (uint64_t{1} << length) - 1) << run.first;
+}
+
+// Calls visit(cluster, mask) for each cluster that the pages [first, first + count) touch.
+template <class Visit>
+void for_clusters(Pfn first, Pages count, Visit visit) {
+  uint64_t left = count.v;
+  while (left != 0) {
+    const unsigned shift = first % kClusterPages;
+    const uint64_t here = left < kClusterPages - shift ? left : kClusterPages - shift;
+    visit(cluster_of(first), bitmap::low_mask(here) << shift);
+    first += static_cast<Pfn>(here);
+    left -= here;
+  }
 }
 
 // Of pages that belong to nobody (page/page_owner.h).

@@ -97,7 +97,7 @@ void Reclaimer::bring_all_back() {
 
 void Reclaimer::lock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->lock_for_fork();
-  if (mode() != Mode::kSwap) return;
+  if (mode() != Mode::kSwap && !puts_objects_away()) return;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].lock_for_fork();
@@ -111,7 +111,7 @@ void Reclaimer::freeze_for_fork() {
 
 void Reclaimer::unlock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->unlock_for_fork();
-  if (mode() != Mode::kSwap && !forking_.load()) return;
+  if (mode() != Mode::kSwap && !forking_.load() && !puts_objects_away()) return;
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].unlock_for_fork();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->unlock_for_fork();
@@ -173,8 +173,18 @@ bool Reclaimer::after_fork_in_child() {
   const bool had_kswapd = has_kswapd();
   owner_ = 0;
   if (mode() != Mode::kSwap) {
-    // Nothing is away, and kswapd would only be there to ask caches.
-    if (had_kswapd && !is_lifted() && shrinkers_ != nullptr && shrinkers_->has_any()) restart_threads();
+    // No page is away but objects', and kswapd would only be there to ask caches, and to put more of these away.
+    const bool has_objects = puts_objects_away();
+    for (unsigned i = 0; has_objects && i < nr_nodes_; ++i)
+      if (nodes_[i] != nullptr) {
+        nodes_[i]->pool_after_fork_in_child();
+        nodes_[i]->release_in_child();
+      }
+    evicting_.store(0);
+    // What is away so comes back so.
+    stays_purging_ = has_objects;
+    const bool has_caches = shrinkers_ != nullptr && shrinkers_->has_any();
+    if (had_kswapd && !is_lifted() && (has_caches || has_objects)) restart_threads();
     close_page_descriptor();
     publish();
     return true;

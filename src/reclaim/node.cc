@@ -13,19 +13,6 @@
 namespace weir {
 namespace {
 
-// Calls visit(cluster, mask) for each cluster that the pages [first, first + count) touch.
-template <class Visit>
-void for_clusters(Pfn first, Pages count, Visit visit) {
-  uint64_t left = count.v;
-  while (left != 0) {
-    const unsigned shift = first % kClusterPages;
-    const uint64_t here = left < kClusterPages - shift ? left : kClusterPages - shift;
-    visit(cluster_of(first), bitmap::low_mask(here) << shift);
-    first += static_cast<Pfn>(here);
-    left -= here;
-  }
-}
-
 // The compressed pool of a bare arena lies in the 4 TiB above all arenas and staging addresses, so that what the limit
 // is on can be told from the program's own memory in /proc/PID/smaps. Programs begin at 0x5555..., and the kernel puts
 // nothing below them. Where something lies there nevertheless, the pool is wherever the kernel likes.

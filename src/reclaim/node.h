@@ -204,6 +204,14 @@ class NodeReclaim {
   // longer than their calls.
   const char* verify();
 
+  // -- pages of objects that are closed to their users, where touches cannot be seen (closed_pages.cc)
+  // Has those that compress leave memory, by the node's kswapd; returns how many.
+  [[nodiscard]] Pages store_closed(Pfn first, Pages count, Compressor& compressor);
+  // Brings them back. False: a page is damaged, and who touches it gets SIGSEGV.
+  [[nodiscard]] bool fetch_closed(Pfn first, Pages count, Compressor& compressor);
+  // In the child of a fork: those that another thread was at belong to nobody.
+  void release_in_child();
+
   // -- fork
   // Reads from every page that is away, by a thread of the program while nothing is evicted.
   void touch_all();
@@ -273,6 +281,11 @@ class NodeReclaim {
   void list_zswap(ClusterId c);
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
+
+  // closed_pages.cc
+  Pages store_closed_pages(ClusterId c, uint64_t pages, Compressor& compressor);
+  bool fetch_closed_pages(ClusterId c, uint64_t pages, Compressor& compressor);
+  void unstore(ClusterId c, uint64_t pages);
 
   // lift.cc
   // Of the pages whose memory was not given back.

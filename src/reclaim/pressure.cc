@@ -52,15 +52,26 @@ Pages Reclaimer::shrink_caches(Kswapd& kswapd, unsigned priority) {
   return Pages(shrinkers_->shrink(Shrinkers::Caller::kKswapd, priority));
 }
 
-// Where pages cannot be unmapped, caches are all there is.
+Pages Reclaimer::put_objects_away(Kswapd& kswapd, Pages wanted) {
+  if (!puts_objects_away() || !enter_eviction()) return Pages(0);
+  const ObjectStory& objects = *objects_.load(std::memory_order_acquire);
+  const Pages gone = objects.put_away(objects.self, *kswapd.node, wanted);
+  leave_eviction();
+  return gone;
+}
+
+// Where pages cannot be unmapped, files, objects with handles and caches are all there is.
 Pages Reclaimer::balance_by_purging(Kswapd& kswapd) {
   Zone& zone = kswapd.node->zone();
   Pages freed = purge_surplus(*kswapd.node);
   for (unsigned priority = Shrinkers::kFirstPriority; priority > 0 && zone.free_budget() < goal(kswapd); --priority) {
     bool none_of_heap = false;
     freed += shrink_files(kswapd, goal(kswapd) - zone.free_budget(), priority, none_of_heap);
+    if (const Pages free = zone.free_budget(), wanted = goal(kswapd); free < wanted)
+      freed += put_objects_away(kswapd, wanted - free);
     freed += shrink_caches(kswapd, priority);
   }
+  freed += kswapd.node->trim_pool();
   return freed;
 }
 

@@ -248,6 +248,7 @@ bool Reclaimer::set_up() {
   if (held_.proc < 0) held_.proc = os::open_directory("/proc");
   shards_.proc = held_.proc;
   shards_.status = os::open_pin_status(held_.proc);
+  if (stays_purging_) return false;
   refused_ = open_shards();
   if (refused_ != 0) return false;
   open_first_swap_file();

@@ -41,6 +41,14 @@ struct FaultStory {
   void (*finish_reads)(Reclaimer&, Workbench&) = nullptr;
 };
 
+// Objects that may leave memory while nobody uses them, where pages cannot: in a room above this one, too.
+struct ObjectStory {
+  void* self = nullptr;
+  // Has some of the node's leave, by its kswapd; returns how many pages did.
+  Pages (*put_away)(void* self, NodeReclaim&, Pages wanted) = nullptr;
+  bool (*has_any)(const void* self) = nullptr;
+};
+
 class Reclaimer {
  public:
   enum class Mode : uint8_t {
@@ -82,6 +90,8 @@ class Reclaimer {
   void call_in_vain(void (*what)()) { in_vain_ = what; }
   // The caches that are asked for memory, and who hears of pressure; they outlive this. Before start().
   void connect(Shrinkers& shrinkers, Events& events);
+  // There are such objects; `story` outlives this. Once.
+  void set_objects(const ObjectStory& story) { objects_.store(&story, std::memory_order_release); }
   // Where it stands how many threads of the program there are. Before start().
   void count_threads_in(const std::atomic<uint64_t>& threads) { nr_threads_ = &threads; }
   // What the program has mapped of its files; it outlives this. Before start().
@@ -305,6 +315,11 @@ class Reclaimer {
   void forget_pressure() WEIR_NO_TSA;
   void try_everything(Kswapd& kswapd, Waiter& waiter);
   bool can_wait() const;
+  // Objects may be away, or leave, though pages cannot be swapped.
+  bool puts_objects_away() const {
+    return mode() == Mode::kPurge && objects_.load(std::memory_order_acquire) != nullptr;
+  }
+  Pages put_objects_away(Kswapd& kswapd, Pages wanted);
   uint64_t nr_threads() const { return nr_threads_ != nullptr ? nr_threads_->load(std::memory_order_relaxed) : 1; }
   static Pages goal(const Kswapd& kswapd);
   static bool is_out_of_reach(const Kswapd& kswapd);
@@ -370,6 +385,8 @@ class Reclaimer {
   Shrinkers* shrinkers_ = nullptr;
   Events* events_ = nullptr;
   FilePages* file_pages_ = nullptr;
+  std::atomic<const ObjectStory*> objects_{nullptr};
+  bool stays_purging_ = false;  // this is the child of a fork whose parent could not swap
   const std::atomic<uint64_t>* nr_threads_ = nullptr;
   Pages first_limit_{};           // that the program was started with
   Pages shares_[kMaxNodes] = {};  // and the nodes' parts of it

@@ -47,7 +47,9 @@ void Reclaimer::note_stall(uint64_t us) {
 
 // Whether kswapd may come to free something for who waits.
 bool Reclaimer::can_wait() const {
-  const bool gives_back = has_files() || (shrinkers_ != nullptr && shrinkers_->has_any());
+  const ObjectStory* const objects = objects_.load(std::memory_order_acquire);
+  const bool gives_back = has_files() || (shrinkers_ != nullptr && shrinkers_->has_any()) ||
+                          (objects != nullptr && objects->has_any(objects->self));
   return mode() == Mode::kSwap || (has_kswapd() && gives_back);
 }
 

@@ -8,7 +8,9 @@
 #ifndef WEIR_TESTS_LIMIT_LIMIT_H_
 #define WEIR_TESTS_LIMIT_LIMIT_H_
 
+#include <grp.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 
 #include "../contract/contract.h"
@@ -202,6 +204,24 @@ __attribute__((unused)) static int status_of(pid_t child) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0) CHECK(errno == EINTR);
   return status;
+}
+
+/* Nobody else's, so that RLIMIT_NPROC counts this process alone, not another case that runs at the same time. */
+__attribute__((unused)) static void become_nobody_else(void) {
+  unsigned user = 20000 + (unsigned)getpid() % 40000;
+  CHECK(setgroups(0, NULL) == 0 && setgid(user) == 0 && setuid(user) == 0);
+}
+
+__attribute__((unused)) static int user_may_have_userfaultfd(void) {
+  int status;
+  pid_t child = fork();
+  if (child == 0) {
+    become_nobody_else();
+    _exit(syscall(SYS_userfaultfd, O_CLOEXEC) >= 0 || access("/dev/userfaultfd", R_OK | W_OK) == 0);
+  }
+  status = status_of(child);
+  CHECK(WIFEXITED(status));
+  return WEXITSTATUS(status);
 }
 
 #endif /* WEIR_TESTS_LIMIT_LIMIT_H_ */

@@ -3,7 +3,6 @@
  * /proc, which matters where pages can only be lifted, or descriptors only be opened again. Without io_uring nothing is
  * missing, but reads from a swap file take a thread each. Mapped files leave memory in any case. */
 // limit: cases=no_userfaultfd,no_userfaultfd_files,no_threads,no_directory,no_proc,no_proc_lift,no_ring timeout=60 weir
-#include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -17,24 +16,6 @@
 #include "limit.h"
 
 static struct Dataset data;
-
-/* Nobody else's, so that RLIMIT_NPROC counts this process alone, not another case that runs at the same time. */
-static void become_nobody_else(void) {
-  unsigned user = 20000 + (unsigned)getpid() % 40000;
-  CHECK(setgroups(0, NULL) == 0 && setgid(user) == 0 && setuid(user) == 0);
-}
-
-static int user_may_have_userfaultfd(void) {
-  int status;
-  pid_t child = fork();
-  if (child == 0) {
-    become_nobody_else();
-    _exit(syscall(SYS_userfaultfd, O_CLOEXEC) >= 0 || access("/dev/userfaultfd", R_OK | W_OK) == 0);
-  }
-  status = status_of(child);
-  CHECK(WIFEXITED(status));
-  return WEXITSTATUS(status);
-}
 
 static int may_hide_proc(void) {
   return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
