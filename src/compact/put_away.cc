@@ -26,7 +26,9 @@ void Compactor::connect() {
 
 // What decompresses must be there before anything is compressed.
 bool Compactor::may_put_away(Node& node) {
-  if (!node.may_put_away) node.may_put_away = node.stores.init() && node.fetches.init();
+  if (node.may_put_away || !node.stores.init()) return node.may_put_away;
+  node.may_put_away = node.fetches.init();
+  if (!node.may_put_away) node.stores.destroy();
   return node.may_put_away;
 }
 

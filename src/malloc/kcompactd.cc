@@ -81,7 +81,7 @@ void kcompactd_poll() {
 bool kcompactd_wake(bool everything) {
   if (process_allocator().compactor() == nullptr) return false;
   if (everything) everything_wanted.store(true);
-  if (!running.load()) start();
+  if (!running.load() && (everything || works_ahead())) start();
   if (!running.load()) {
     everything_wanted.store(false);
     return false;

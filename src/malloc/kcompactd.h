@@ -10,7 +10,8 @@ namespace weir {
 // After an object was made or freed: starts the thread if there is none.
 void kcompactd_poll();
 // A setting changed (the kernel's kcompactd looks at once when compaction_proactiveness is written), or `everything` is
-// to be moved together. False: there is no such thread, and none can be started now.
+// to be moved together. False: there is no such thread, because none can be started now, or there is nothing for it to
+// do.
 [[nodiscard]] bool kcompactd_wake(bool everything);
 // In the child of a fork: its parent's thread is not there.
 void kcompactd_after_fork_in_child();

@@ -8,7 +8,6 @@
 // after its content is back. So the child of a fork finds each in one of the two places, whatever was under way.
 #include <bit>
 
-#include "os/proc.h"
 #include "os/vm.h"
 #include "reclaim/node.h"
 
@@ -33,18 +32,16 @@ Pages NodeReclaim::store_closed_pages(ClusterId c, uint64_t pages, Compressor& c
   SwapEntry entries[kClusterPages];
   uint64_t rejected = 0;
   const uint64_t stored = store_lifted(pages, ~uint64_t{0}, address, entries, rejected, compressor);
-  if (rejected != 0) {
-    map_.more(c).rejected.fetch_or(rejected, std::memory_order_relaxed);
-    map_.more(c).rejected_ms.store(os::now_ms(), std::memory_order_relaxed);
-  }
   Pages gone = commit_lifted(c, stored, entries);
   for (BitRun run = next_run(stored, 0); run.first < kClusterPages; run = next_run(stored, run.end)) {
     const size_t bytes = (run.end - run.first) * kPageSize;
     if (os::vm_purge(address + run.first * kPageSize, bytes)) continue;
     // The program has locked them (mlock), so they are where they were.
     unstore(c, run_mask(run));
+    rejected |= run_mask(run);
     gone = gone - Pages(run.end - run.first);
   }
+  if (rejected != 0) note_rejected(c, rejected);
   release_from_outside(c, pages);
   return gone;
 }

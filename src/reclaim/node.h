@@ -351,6 +351,7 @@ class NodeReclaim {
   uint64_t move_back(ClusterId c, uint64_t pages);
   uint64_t copy_back(ClusterId c, uint64_t pages);
   uint64_t rejected_lately(ClusterId c, uint64_t pages) const;
+  void note_rejected(ClusterId c, uint64_t pages);
   void forget_rejected(ClusterId c, uint64_t pages);
   void return_rejected(ClusterId c);
 

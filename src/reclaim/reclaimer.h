@@ -2,7 +2,8 @@
 //          fault handlers), and the way allocating threads wait for memory.
 // Thread safety: any thread, unless a comment says otherwise. Set-up (init, add_node, start) by one thread.
 // Invariants: weir's threads have a descriptor table of their own, so that no program closes what they work with. They
-//             never touch arena memory. Without a limit nothing of this exists but the object itself.
+//             touch no arena memory but that of objects which are closed to everybody, where no fault is theirs to
+//             resolve (closed_pages.cc). Without a limit nothing of this exists but the object itself.
 #pragma once
 
 #include <atomic>
@@ -53,7 +54,7 @@ class Reclaimer {
  public:
   enum class Mode : uint8_t {
     kOff,    // no limit
-    kPurge,  // a limit, but no way to see faults: unused memory is given back, pages stay
+    kPurge,  // a limit, but no way to see faults: unused memory is given back, pages stay but objects'
     kSwap,   // pages are unmapped and come back on touch
   };
 

@@ -27,6 +27,11 @@ uint64_t NodeReclaim::rejected_lately(ClusterId c, uint64_t pages) const {
   return os::now_ms() - more.rejected_ms.load(std::memory_order_relaxed) < kRetryMs ? rejected : 0;
 }
 
+void NodeReclaim::note_rejected(ClusterId c, uint64_t pages) {
+  map_.more(c).rejected.fetch_or(pages, std::memory_order_relaxed);
+  map_.more(c).rejected_ms.store(os::now_ms(), std::memory_order_relaxed);
+}
+
 void NodeReclaim::forget_rejected(ClusterId c, uint64_t pages) {
   std::atomic<uint64_t>& rejected = map_.more(c).rejected;
   if ((rejected.load(std::memory_order_relaxed) & pages) != 0) rejected.fetch_and(~pages, std::memory_order_relaxed);
@@ -64,14 +69,13 @@ uint64_t NodeReclaim::copy_back(ClusterId c, uint64_t pages) {
 // Of a cluster that the caller owns.
 void NodeReclaim::return_rejected(ClusterId c) {
   Cluster& cluster = map_[c];
-  ClusterMore& more = map_.more(c);
-  const uint64_t mine = claim(c, more.rejected.load(std::memory_order_relaxed) & cluster.standby.load());
+  const uint64_t rejected = map_.more(c).rejected.load(std::memory_order_relaxed);
+  const uint64_t mine = claim(c, rejected & cluster.standby.load());
   const uint64_t pages = mine & cluster.standby.load();
   const uint64_t moved = move_back(c, pages), copied = copy_back(c, pages & ~moved), back = moved | copied;
   end_standby(c, moved);
   leave_standby(c, copied);
-  more.rejected.fetch_or(back, std::memory_order_relaxed);
-  more.rejected_ms.store(os::now_ms(), std::memory_order_relaxed);
+  note_rejected(c, back);
   release(c, mine);
   if (copied != 0) drop_garbage(&c, 1);
   count(counters_->pgrotated, static_cast<uint64_t>(std::popcount(back)));

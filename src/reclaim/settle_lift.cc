@@ -212,10 +212,7 @@ NodeReclaim::Settled NodeReclaim::settle_lifted(unsigned n, Lift::Copies copies,
   if (const uint64_t pages = home & (to_file ? wanted : wanted & ~at_once); pages != 0)
     staged = stage(c, pages, seen, copies.content);
   home &= ~staged;
-  if (rejected != 0) {
-    map_.more(c).rejected.fetch_or(rejected, std::memory_order_relaxed);
-    map_.more(c).rejected_ms.store(os::now_ms(), std::memory_order_relaxed);
-  }
+  if (rejected != 0) note_rejected(c, rejected);
   fill_home(c, home, seen, copies.content);
   if (const uint64_t pinned = back & wanted & ~standby; pinned != 0) {
     // Tried again when their turn comes; until then they are as good as active.

@@ -60,12 +60,12 @@ namespace {
 // tried now and then, and the one that makes less of pages does the others.
 constexpr int kClose = 1, kWide = 4;
 
-// A trial is a page that is compressed twice: 2 to 4% of the time.
+// A trial is a page that is compressed twice: 1 to 9% of the time, where the other way is a third as fast.
 constexpr unsigned kPagesPerTrial = 32;
 // What counts is about the last 16 trials, so that 500 pages of another kind are noticed.
 constexpr size_t kTrialsThatCount = 16;
 
-// Long steps find nothing at all on pages in which every other word is random. A page that comes to more than this is
+// Long steps find nothing at all on pages in which half of every word is random. A page that comes to more than this is
 // done again with short ones.
 constexpr size_t kPoor = kPageSize * 3 / 4;
 

@@ -105,28 +105,9 @@ TEST_F(CompactLimitTest, ThreadsWhileAllIsSwappedAndMoved) {
   ASSERT_TRUE(add(kObject));
   std::atomic<bool> stop{false};
   std::vector<std::thread> users;
-  for (unsigned t = 0; t < kThreads; ++t) {
-    users.emplace_back([this, t] {
-      Random random(t + 1);
-      std::vector<Object> own;
-      for (uint64_t i = 0; i < 2500; ++i) {
-        const bool room = own.size() * kThreads * 10 * kPageSize < kArena / 2;
-        if (room && (own.empty() || random.below(3) != 0)) {
-          const uint64_t seed = content_seed((t + 1) << 24 | i, Content::kCompressible);
-          const Object object = make((1 + random.below(20)) * kPageSize, seed);
-          if (object.id) own.push_back(object);
-          continue;
-        }
-        const size_t at = random.below(own.size());
-        expect(own[at]);
-        if (random.below(2) == 0) remove(own, at);
-      }
-      for (const Object& object : own) {
-        expect(object);
-        free(object);
-      }
-    });
-  }
+  const Use use = {
+      .steps = 2500, .most_pages = 20, .most_bytes = kArena / 2 / kThreads, .makes_of_3 = 2, .free_one_in = 2};
+  for (unsigned t = 0; t < kThreads; ++t) users.emplace_back([=, this] { use_objects(t, use); });
   std::thread mover([&] {
     while (!stop) {
       static_cast<void>(compactor().compact_all());

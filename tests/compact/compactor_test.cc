@@ -281,27 +281,9 @@ TEST_F(CompactorTest, ManyThreads) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> users;
   static_cast<void>(a_->alloc_movable(1));
-  for (unsigned t = 0; t < kThreads; ++t) {
-    users.emplace_back([this, t] {
-      Random random(t + 1);
-      std::vector<Object> own;
-      for (unsigned i = 0; i < 6000; ++i) {
-        const bool room = own.size() * kThreads * 20 * kPageSize < kArena / 2;
-        if (room && (own.empty() || random.below(3) == 0)) {
-          const Object object = make((1 + random.below(40)) * kPageSize, uint64_t{t} << 32 | i);
-          if (object.id) own.push_back(object);
-          continue;
-        }
-        const size_t at = random.below(own.size());
-        expect(own[at]);
-        if (random.below(3) == 0) remove(own, at);
-      }
-      for (const Object& object : own) {
-        expect(object);
-        free(object);
-      }
-    });
-  }
+  const Use use = {
+      .steps = 6000, .most_pages = 40, .most_bytes = kArena / 2 / kThreads, .makes_of_3 = 1, .free_one_in = 3};
+  for (unsigned t = 0; t < kThreads; ++t) users.emplace_back([=, this] { use_objects(t, use); });
   std::vector<std::thread> movers;
   for (unsigned m = 0; m < 2; ++m)
     movers.emplace_back([&] {

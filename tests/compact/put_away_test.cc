@@ -109,6 +109,25 @@ TEST_F(PutAwayTest, WhatIsPinnedStays) {
   expect_all();
 }
 
+// As what does not compress: it is not tried again and again.
+TEST_F(PutAwayTest, WhatIsLockedStays) {
+  start();
+  for (size_t i = 0; i < 200; ++i) {
+    ASSERT_TRUE(add(kObject));
+    ASSERT_EQ(syscall(SYS_mlock, pin(objects_[i]), kObject), 0);
+    unpin(objects_[i]);
+  }
+  fill(2 * kLimit);
+  EXPECT_GT(a_.node().swapped_pages(), 0u);
+  for (size_t i = 0; i < 200; ++i) {
+    char* const p = pin(objects_[i]);
+    EXPECT_EQ(os::vm_resident(p, kObject), pages_of(kObject)) << i;
+    ASSERT_EQ(syscall(SYS_munlock, p, kObject), 0);
+    unpin(objects_[i]);
+  }
+  expect_all();
+}
+
 // The whole is more than may be in memory, and nothing of it is to be had elsewhere.
 TEST_F(PutAwayTest, WhatDoesNotCompressIsRefused) {
   start();
@@ -166,28 +185,9 @@ TEST_F(PutAwayTest, ThreadsThatUseMakeFreeAndCompact) {
   ASSERT_TRUE(add(kObject));
   std::atomic<bool> stop{false};
   std::vector<std::thread> users;
-  for (unsigned t = 0; t < kThreads; ++t) {
-    users.emplace_back([this, t] {
-      Random random(t + 1);
-      std::vector<Object> own;
-      for (uint64_t i = 0; i < 4000; ++i) {
-        const bool room = own.size() * kThreads * 10 * kPageSize < 2 * kLimit;
-        if (room && (own.empty() || random.below(3) != 0)) {
-          const uint64_t seed = content_seed((t + 1) << 24 | i, Content::kCompressible);
-          const Object object = make((1 + random.below(20)) * kPageSize, seed);
-          if (object.id) own.push_back(object);
-          continue;
-        }
-        const size_t at = random.below(own.size());
-        expect(own[at]);
-        if (random.below(4) == 0) remove(own, at);
-      }
-      for (const Object& object : own) {
-        expect(object);
-        free(object);
-      }
-    });
-  }
+  const Use use = {
+      .steps = 4000, .most_pages = 20, .most_bytes = 2 * kLimit / kThreads, .makes_of_3 = 2, .free_one_in = 4};
+  for (unsigned t = 0; t < kThreads; ++t) users.emplace_back([=, this] { use_objects(t, use); });
   // The same objects by two threads at a time.
   users.emplace_back([&] {
     while (!stop) expect(objects_[0]);

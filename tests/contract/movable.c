@@ -1,7 +1,7 @@
 /* movable.c: objects with handles keep their content wherever they are moved, and their place while they are pinned;
  * in the children of forks too, whatever was on its way; what the address space has no room for fits after moving; and
  * each mistake ends the program with one line. */
-// contract: weir cases=basics,mistakes,settings,fork,tight,pinned,ahead,threads timeout=120
+// contract: weir cases=basics,mistakes,settings,threadless,fork,tight,pinned,ahead,threads timeout=120
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -159,6 +159,22 @@ static void settings(void) {
   for (unsigned i = 0; i < count; ++i) check(i, 2 * i);
 }
 
+/* Nobody is there to carry an order out, which is said at once, and by the next one, too. */
+static void threadless(void) {
+  if (getenv("WEIR_CONF") == NULL) {
+    CHECK(setenv("WEIR_CONF", "background_thread=0", 1) == 0);
+    execl("/proc/self/exe", "contract_movable", "threadless", (char*)NULL);
+    CHECK(0);
+  }
+  char text[200];
+  make(kObject, 1);
+  for (unsigned i = 0; i < 2; ++i) {
+    CHECK(weir_sysctl("vm.compact_memory", NULL, 0, "1", text, sizeof text) == ENXIO);
+    CHECK(strstr(text, "no thread") != NULL && strstr(text, "background_thread=0") != NULL);
+  }
+  check(0, 1);
+}
+
 static atomic_int stop;
 
 /* Makes and frees objects of its own, so that there is always something to move. */
@@ -289,8 +305,15 @@ int main(int argc, char** argv) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } cases[] = {{"basics", basics}, {"mistakes", mistakes}, {"settings", settings}, {"fork", fork_while_they_move},
-               {"tight", tight},   {"pinned", pinned},     {"ahead", ahead},       {"threads", threads}};
+  } cases[] = {{"basics", basics},
+               {"mistakes", mistakes},
+               {"settings", settings},
+               {"threadless", threadless},
+               {"fork", fork_while_they_move},
+               {"tight", tight},
+               {"pinned", pinned},
+               {"ahead", ahead},
+               {"threads", threads}};
   contract_begin(120);
   CHECK(argc == 2);
   setenv("WEIR_TEST_CASE", argv[1], 1);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "malloc/allocator.h"
+#include "support/random.h"
 
 namespace weir {
 
@@ -66,6 +67,34 @@ class MovableTestBase : public testing::Test {
   }
   void expect_content() {
     for (const Object& object : objects_) expect(object);
+  }
+
+  // What a thread does with objects of its own: makes, looks at and frees them.
+  struct Use {
+    unsigned steps;
+    unsigned most_pages;   // of an object
+    size_t most_bytes;     // of all, about
+    unsigned makes_of_3;   // of three steps, so many make one
+    unsigned free_one_in;  // looks
+  };
+  void use_objects(unsigned thread, const Use& use) {
+    Random random(thread + 1);
+    std::vector<Object> own;
+    for (size_t i = 0; i < use.steps; ++i) {
+      const bool room = own.size() * use.most_pages / 2 * kPageSize < use.most_bytes;
+      if (room && (own.empty() || random.below(3) < use.makes_of_3)) {
+        const Object object = make((1 + random.below(use.most_pages)) * kPageSize, seed_of((thread + 1) << 24 | i));
+        if (object.id) own.push_back(object);
+        continue;
+      }
+      const size_t at = random.below(own.size());
+      expect(own[at]);
+      if (random.below(use.free_one_in) == 0) remove(own, at);
+    }
+    for (const Object& object : own) {
+      expect(object);
+      free(object);
+    }
   }
 
   std::vector<Object> objects_;
