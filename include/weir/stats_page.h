@@ -58,6 +58,7 @@ enum weir_stats_mode {
   WEIR_STATS_UNLIMITED = 0, /* no limit */
   WEIR_STATS_PURGE = 1,     /* a limit, but pages cannot be swapped: unused memory is given back */
   WEIR_STATS_SWAP = 2,      /* a limit, kept by swapping */
+  WEIR_STATS_PAGEOUT = 3,   /* a limit, kept by having the system swap (its own swap space, MADV_PAGEOUT) */
 };
 
 /* One size class on one node; all zero until it has had a slab. */

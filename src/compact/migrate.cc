@@ -12,7 +12,7 @@ namespace weir {
 namespace {
 
 void clear_stale(Zone& zone, Pfn first, Pfn end) {
-  for (Zone::Stretch s = zone.find_content(first, end); s.first != end; s = zone.find_content(s.end, end))
+  for (Zone::Stretch s = zone.find_stale(first, end); s.first != end; s = zone.find_stale(s.end, end))
     memset(zone.address(s.first), 0, bytes_of(Pages(s.end - s.first)));
 }
 
@@ -41,7 +41,7 @@ void copy_known(Zone& zone, Pfn from, Pages count, Pfn to) {
 void copy_unknown(Zone& zone, Pfn from, Pages count, Pfn to) {
   const Pfn end = to + static_cast<Pfn>(count.v);
   for (Pfn at = to; at != end;) {
-    const Zone::Stretch stale = zone.find_content(at, end);
+    const Zone::Stretch stale = zone.find_stale(at, end);
     for (; at != stale.end; ++at) copy_page(zone.address(from + (at - to)), zone.address(at), at < stale.first);
   }
 }
@@ -49,7 +49,7 @@ void copy_unknown(Zone& zone, Pfn from, Pages count, Pfn to) {
 }  // namespace
 
 bool Compactor::is_watched(Pages count) const {
-  return reclaimer_ != nullptr && reclaimer_->mode() == Reclaimer::Mode::kSwap && count.v >= Reclaimer::kWatchedRun;
+  return reclaimer_ != nullptr && reclaimer_->charges_by_touch(count, true);
 }
 
 // For a moment an object is there twice. The kernel wants twice the length to be free as well (compact_gap).

@@ -69,10 +69,12 @@ void add_swap(Report& report, const ReclaimStats& s) {
   report.mib("Swapped out to compressed memory (MiB)", Pages(s.zswpout));
   report.number("Swapped in from compressed memory (pages)", s.zswpin);
   report.mib("Swapped in from compressed memory (MiB)", Pages(s.zswpin));
-  report.number("Swapped out to file (pages)", s.pswpout);
-  report.mib("Swapped out to file (MiB)", Pages(s.pswpout));
-  report.number("Swapped in from file (pages)", s.pswpin);
-  report.mib("Swapped in from file (MiB)", Pages(s.pswpin));
+  // Whose swap it is, the mode says.
+  const bool systems = std::string_view(s.mode) == "pageout";
+  report.number(systems ? "Swapped out to the system's swap (pages)" : "Swapped out to file (pages)", s.pswpout);
+  report.mib(systems ? "Swapped out to the system's swap (MiB)" : "Swapped out to file (MiB)", Pages(s.pswpout));
+  report.number(systems ? "Swapped in from the system's swap (pages)" : "Swapped in from file (pages)", s.pswpin);
+  report.mib(systems ? "Swapped in from the system's swap (MiB)" : "Swapped in from file (MiB)", Pages(s.pswpin));
   report.number("Written back from compressed memory to file (pages)", s.zswpwb);
   report.number("Same-filled pages (pages)", s.zswap_same_filled);
   report.number("Pages that did not compress (pages)", s.zswap_reject_compress);

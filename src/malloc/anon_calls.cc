@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "compact/content.h"
 #include "malloc/decay.h"
 #include "malloc/file_calls.h"
 #include "malloc/oom.h"
@@ -72,7 +73,7 @@ bool is_anonymous(int flags) {
 
 Reclaimer* swapping_reclaimer() {
   Reclaimer* const reclaimer = process_started() ? process_allocator().reclaimer() : nullptr;
-  return reclaimer != nullptr && reclaimer->mode() == Reclaimer::Mode::kSwap ? reclaimer : nullptr;
+  return reclaimer != nullptr && reclaimer->can_swap() ? reclaimer : nullptr;
 }
 
 // There is no memory behind it, and so none is waited for.
@@ -205,12 +206,17 @@ long renew(const Place& place, int protection, int flags) {
   });
 }
 
-// What is there in [begin, end) of a place, to another address.
+// What is there of a place, to another address, which reads as zeros. Where touches are not seen, most of what may have
+// content may never have been touched, and need not be memory there.
 void copy_content(const Place& place, char* to) {
   const Pfn end = place.first + static_cast<Pfn>(place.count.v);
   for (Zone::Stretch s = place.zone->find_content(place.first, end); s.first != end;
-       s = place.zone->find_content(s.end, end))
-    memcpy(to + (s.first - place.first) * kPageSize, place.zone->address(s.first), (s.end - s.first) * kPageSize);
+       s = place.zone->find_content(s.end, end)) {
+    for (Pfn at = s.first; at != s.end; ++at) {
+      const char* const page = place.zone->address(at);
+      if (!is_zero_page(page)) memcpy(to + (at - place.first) * kPageSize, page, kPageSize);
+    }
+  }
 }
 
 // What the program has mapped there moves to another place by itself.

@@ -174,14 +174,17 @@ void start_reclaim() {
   if (reclaimer.pool_problem() != nullptr) say_of_pool(reclaimer.pool_problem());
   Line line;
   if (reclaimer.mode() != Reclaimer::Mode::kSwap) {
-    line.text("weir: limit: pages cannot be swapped here (");
+    const bool pages_out = reclaimer.mode() == Reclaimer::Mode::kPageout;
+    line.text("weir: limit: ");
+    line.text(pages_out ? "touches of swapped pages cannot be seen here (" : "pages cannot be swapped here (");
     if (reclaimer.refused() == -EOPNOTSUPP)
       line.text("it takes Linux 5.18");
     else if (reclaimer.refused() == -ENOENT)
       line.text("before Linux 6.8 it takes /proc, to see which are pinned");
     else
       line.text("userfaultfd: error ").dec(static_cast<uint64_t>(-reclaimer.refused()));
-    line.text("); only unused memory is given back\n").write_to(2);
+    line.text(pages_out ? "); cold ones go to the system's swap\n" : "); only unused memory is given back\n")
+        .write_to(2);
   }
   if (reclaimer.swap_problem() != nullptr)
     line.text("weir: swap=")

@@ -137,7 +137,7 @@ void Allocator::protect_guards(Zone& zone, Pfn head, Pages count) {
 // Clears the pages that may hold old data; the others read as zeros already.
 void Allocator::clear_run(Zone& zone, Pfn first, Pages count) {
   const Pfn end = first + static_cast<Pfn>(count.v);
-  for (Zone::Stretch s = zone.find_content(first, end); s.first != end; s = zone.find_content(s.end, end)) {
+  for (Zone::Stretch s = zone.find_stale(first, end); s.first != end; s = zone.find_stale(s.end, end)) {
     const Pages length(s.end - s.first);
     if (bytes_of(length) < kDropBytes || !zone.drop_pages(s.first, length))
       memset(zone.address(s.first), 0, bytes_of(length));

@@ -28,7 +28,7 @@ bool may_report() {
 bool could_be_had(Reclaimer& reclaimer, size_t size) {
   if (size >= bytes_of(reclaimer.limit())) return false;
   // A long run costs nothing yet: what is missing is address space.
-  return reclaimer.mode() != Reclaimer::Mode::kSwap || pages_of(size).v < Reclaimer::kWatchedRun;
+  return !reclaimer.charges_by_touch(pages_of(size), true);
 }
 
 bool decided(const OomCandidate* victim, const OomDecision& decision) {

@@ -347,7 +347,7 @@ namespace {
 // wrong, too, the kernel knows all there is to know.
 Reclaimer* reclaimer_of(void* address, size_t bytes, char*& end) {
   Reclaimer* const reclaimer = process_started() ? allocator.reclaimer() : nullptr;
-  if (reclaimer == nullptr || reclaimer->mode() != Reclaimer::Mode::kSwap) return nullptr;
+  if (reclaimer == nullptr || !reclaimer->can_swap()) return nullptr;
   if (!is_page_range(address, bytes)) return nullptr;
   end = static_cast<char*>(address) + align_up(bytes, kPageSize);
   return reclaimer;

@@ -69,7 +69,7 @@ bool PageSource::compact_for(const PageRequest& request) {
 
 PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
   // A long run costs what is touched of it, where touches are seen: on the node that it lies on.
-  if (!request.block && request.count.v >= Reclaimer::kWatchedRun && reclaimer_->mode() == Reclaimer::Mode::kSwap) {
+  if (!request.block && reclaimer_->charges_by_touch(request.count, request.may_wait)) {
     PageGrant grant;
     if (!reclaimer_->reclaims_locally()) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kLow);
     if (!grant) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kNone);
@@ -100,8 +100,8 @@ bool PageSource::wait_for_pages(const PageRequest& request) {
 
 bool PageSource::extend_run(Zone& zone, Pfn head, Pages count, Pages extra) {
   if (reclaimer_ == nullptr) return zone.extend_run(head, count, extra);
-  const bool watched = count.v + extra.v >= Reclaimer::kWatchedRun && reclaimer_->mode() == Reclaimer::Mode::kSwap;
-  if (!watched) return reclaimer_->may_take(zone, extra) && zone.extend_run(head, count, extra);
+  if (!reclaimer_->charges_by_touch(count + extra, true))
+    return reclaimer_->may_take(zone, extra) && zone.extend_run(head, count, extra);
   if (!zone.extend_run(head, count, extra, Charge::kOnTouch)) return false;
   if (reclaimer_->watch(zone, head + static_cast<Pfn>(count.v), extra)) return true;
   zone.shrink_run(head, count + extra, count, Touched::kNo);

@@ -241,6 +241,10 @@ void vm_drop_marked(void* address, size_t bytes) {
   advise(address, bytes, MADV_PAGEOUT);
 }
 
+void vm_page_out(void* address, size_t bytes) {
+  advise(address, bytes, MADV_PAGEOUT);
+}
+
 bool vm_is_locked(void* address, size_t bytes) {
   return syscall6(SYS_msync, as_arg(address), static_cast<long>(bytes), MS_ASYNC | MS_INVALIDATE) == -EBUSY;
 }

@@ -87,6 +87,9 @@ void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
 // device for instance, or shared, where it was written, and where the kernel has it in hand at the moment
 // (MADV_PAGEOUT).
 void vm_drop_marked(void* address, size_t bytes);
+// Asks the system to swap the range out, if it has swap (MADV_PAGEOUT, Linux 5.4); what it leaves there is shared,
+// pinned or locked.
+void vm_page_out(void* address, size_t bytes);
 // Whether some of the range is locked in memory (mlock).
 [[nodiscard]] bool vm_is_locked(void* address, size_t bytes);
 // Locks what is in memory and what will be; brings nothing in.

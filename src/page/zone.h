@@ -47,8 +47,9 @@ struct ZoneHooks {
   void (*own)(void* self, Pfn first, Pages count, uint32_t owner) = nullptr;
   // Until pages that were given out are free again, touching them is an error. No lock of reclaim's held.
   void (*retire)(void* self, Pfn first, Pages count) = nullptr;
-  // Those of 64 pages that have content, in memory or elsewhere. Takes no lock.
-  uint64_t (*content)(void* self, uint32_t cluster) = nullptr;
+  // Those of 64 pages that have content, in memory or elsewhere; `unseen`: or may have, because their touches are not
+  // seen. Takes no lock.
+  uint64_t (*content)(void* self, uint32_t cluster, bool unseen) = nullptr;
 };
 
 struct ZoneConfig {
@@ -213,12 +214,14 @@ class Zone {
   // from then on, for as long as they are given out.
   void retire(Pfn first, Pages count);
 
-  // The first stretch of pages in [first, end) that may hold old data, wherever it is; an empty one at `end` when none
+  // The first stretch of pages in [first, end) that may hold data, wherever it is; an empty one at `end` when none
   // does. Stable for pages that the caller owns.
   struct Stretch {
     Pfn first, end;
   };
   Stretch find_content(Pfn first, Pfn end);
+  // The same of pages that were just given out, and not touched since: old data of others.
+  Stretch find_stale(Pfn first, Pfn end);
 
   // Moves all `count` pages of the run `from` to the start of the longer run `to` by page tables, and frees `from`.
   // kMoved: `to` lies in mappings of its own until renew_mapping. kFailed: nothing happened. Both runs are the
@@ -312,7 +315,8 @@ class Zone {
   uint64_t count_movable() const WEIR_REQUIRES(mutex_);
   size_t clear_resident(Pfn first, Pages count);
   bool renew_limited(Pfn first, Pages count);
-  Stretch find_kept(Pfn first, Pfn end) const;
+  Stretch find_kept(Pfn first, Pfn end, bool unseen) const;
+  Stretch find_resident(Pfn first, Pfn end);
   bool purge_held(Pfn first, Pages count);
   Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
   Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);

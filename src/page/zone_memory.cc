@@ -22,11 +22,11 @@ constexpr unsigned kPurgeBatchBlocks = 32;
 }  // namespace
 
 // With a limit, pages may leave memory at any moment, with the old data that they hold.
-Zone::Stretch Zone::find_kept(Pfn first, Pfn end) const {
+Zone::Stretch Zone::find_kept(Pfn first, Pfn end, bool unseen) const {
   constexpr Pfn kWord = bitmap::kWordBits;
   const auto next = [&](Pfn from, bool kept) {
     for (Pfn at = from; at < end; at = (at / kWord + 1) * kWord) {
-      const uint64_t content = config_.hooks.content(config_.hooks.self, at / kWord);
+      const uint64_t content = config_.hooks.content(config_.hooks.self, at / kWord, unseen);
       const uint64_t found = (kept ? content : ~content) & (~uint64_t{0} << at % kWord);
       const Pfn hit = at / kWord * kWord + static_cast<Pfn>(std::countr_zero(found));
       if (found != 0) return hit < end ? hit : end;
@@ -38,7 +38,14 @@ Zone::Stretch Zone::find_kept(Pfn first, Pfn end) const {
 }
 
 Zone::Stretch Zone::find_content(Pfn first, Pfn end) {
-  if (limited()) return find_kept(first, end);
+  return limited() ? find_kept(first, end, true) : find_resident(first, end);
+}
+
+Zone::Stretch Zone::find_stale(Pfn first, Pfn end) {
+  return limited() ? find_kept(first, end, false) : find_resident(first, end);
+}
+
+Zone::Stretch Zone::find_resident(Pfn first, Pfn end) {
   // Words of the map are shared with neighbours, whose owners change their bits under the lock.
   LockGuard guard(mutex_);
   const size_t from = bitmap::find_next(arena_.residency(), first, end, true);

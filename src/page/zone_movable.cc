@@ -45,7 +45,7 @@ bool Zone::is_partly_away(Pfn head, Pages count) const {
   constexpr Pfn kWord = bitmap::kWordBits;
   for (Pfn at = head, next; at < end; at = next) {
     next = std::min(end, (at / kWord + 1) * kWord);
-    const uint64_t away = config_.hooks.content(config_.hooks.self, at / kWord) & ~resident_mask(at / kWord);
+    const uint64_t away = config_.hooks.content(config_.hooks.self, at / kWord, false) & ~resident_mask(at / kWord);
     if ((away >> at % kWord & bitmap::low_mask(next - at)) != 0) return true;
   }
   return false;

@@ -96,6 +96,7 @@ void NodeReclaim::release_in_child() {
   for (ClusterId c = 0; c < end; ++c) {
     Cluster& cluster = map_[c];
     swapped += static_cast<uint64_t>(std::popcount(cluster.swapped.load()));
+    cluster.owned.store(false);
     const uint64_t busy = cluster.busy.load();
     if (busy == 0) continue;
     zone_->uncharge(c, busy & cluster.swapped.load());
@@ -104,6 +105,9 @@ void NodeReclaim::release_in_child() {
     cluster.busy.store(0);
   }
   nr_swapped_.store(swapped);
+  // And clusters that it had taken off their list.
+  for (ClusterId c = 0; c < end; ++c)
+    if ((zone_->resident_mask(c) & map_[c].allocated.load()) != 0) list_present(c);
 }
 
 }  // namespace weir

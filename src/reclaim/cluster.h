@@ -11,7 +11,8 @@
 //   garbage                    its staging address holds memory that nobody needs; counted as outside the arena
 //   unevictable                not unmapped, and not written when it was in Standby already; changed without busy
 //   rejected                   was found not to compress, and is where it was: only a file can take it
-//   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen.
+//   A page of an allocated block that is not resident lies in an armed pageblock, so that its touch is seen; or no
+//   touches are, and it is looked for (page_out.cc).
 // Transitions, each by the holder of busy: resident -> standby (unmapped by kswapd) -> swapped (written) -> resident
 // (touched); standby -> resident (touched); resident -> swapped (lifted). Touched by reading: resident and clean ->
 // swapped (its memory dropped), or resident only (written).

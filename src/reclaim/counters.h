@@ -22,7 +22,7 @@ struct ReclaimStats {
 #include "reclaim/counters.def"
 #undef COUNTER
   bool active = false;       // a limit is in force
-  const char* mode = "off";  // "off", "swap", "purge": what is done to stay below the limit
+  const char* mode = "off";  // "off", "swap", "pageout", "purge": what is done to stay below the limit
   Pages limit{};             // 0: none
   Pages resident{};          // memory of the heap now: pages, standby and compressed memory
   Pages resident_peak{};     // the most it ever was

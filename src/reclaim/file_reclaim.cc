@@ -17,8 +17,6 @@
 namespace weir {
 namespace {
 
-// Looking at what is mapped may take one part in so many of the time; in need, when all that was found is gone, more.
-constexpr uint64_t kSeldom = 100, kOften = 3;
 // Dropped at a time: 32 MiB take a millisecond or two.
 constexpr uint64_t kRoundPages = 8192;
 // And so often before kswapd looks after the heap: they may come back as fast as they go.
@@ -66,7 +64,7 @@ uint64_t Reclaimer::left_of_rss() {
 // By the first kswapd.
 void Reclaimer::look_at_files(const Kswapd& kswapd, bool in_need) {
   if (!has_files() || &kswapd != first_kswapd()) return;
-  const uint64_t pause = file_pages_->look_took_ns() * (in_need ? kOften : kSeldom);
+  const uint64_t pause = file_pages_->look_took_ns() * (in_need ? kLookOften : kLookSeldom);
   if (os::now_ns() < file_pages_->look_began_ns() + pause) return;
   if (pagemap_ == kNotOpened) {
     pagemap_ = os::open_pagemap(held_.proc);
@@ -79,7 +77,7 @@ void Reclaimer::look_at_files(const Kswapd& kswapd, bool in_need) {
   FilePages::Look how;
   how.pagemap = pagemap_;
   how.silent_uffd = silent_uffd_;
-  how.others = Pages(mode() == Mode::kSwap ? heap : 0);
+  how.others = Pages(can_swap() ? heap : 0);
   how.activates = files_cost_;
   const uint64_t of_files = os::resident().of_files.v;
   const FilePages::Found found = file_pages_->look(how);
@@ -113,7 +111,7 @@ ScanShares Reclaimer::shares_of_round(const Kswapd& kswapd, unsigned priority, u
   const Zone& zone = kswapd.node->zone();
   ScanInput in;
   in.swappiness = static_cast<uint64_t>(options_->swappiness);
-  in.can_swap = mode() == Mode::kSwap;
+  in.can_swap = can_swap();
   in.file_refaults = files_cost_;
   in.priority = priority;
   in.heap = zone.used().v;

@@ -97,7 +97,7 @@ void Reclaimer::bring_all_back() {
 
 void Reclaimer::lock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->lock_for_fork();
-  if (mode() != Mode::kSwap && !puts_objects_away()) return;
+  if (mode() != Mode::kSwap && !keeps_state()) return;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].lock_for_fork();
@@ -111,7 +111,7 @@ void Reclaimer::freeze_for_fork() {
 
 void Reclaimer::unlock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->unlock_for_fork();
-  if (mode() != Mode::kSwap && !forking_.load() && !puts_objects_away()) return;
+  if (mode() != Mode::kSwap && !forking_.load() && !keeps_state()) return;
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].unlock_for_fork();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->unlock_for_fork();
@@ -173,18 +173,20 @@ bool Reclaimer::after_fork_in_child() {
   const bool had_kswapd = has_kswapd();
   owner_ = 0;
   if (mode() != Mode::kSwap) {
-    // No page is away but objects', and kswapd would only be there to ask caches, and to put more of these away.
-    const bool has_objects = puts_objects_away();
-    for (unsigned i = 0; has_objects && i < nr_nodes_; ++i)
+    // No page is away but objects', or those that the system brings back; and kswapd would only be there for these, and
+    // to ask caches.
+    const bool has_state = keeps_state();
+    for (unsigned i = 0; has_state && i < nr_nodes_; ++i)
       if (nodes_[i] != nullptr) {
         nodes_[i]->pool_after_fork_in_child();
         nodes_[i]->release_in_child();
       }
     evicting_.store(0);
+    forking_.store(false);
     // What is away so comes back so.
-    stays_purging_ = has_objects;
+    stays_blind_ = has_state;
     const bool has_caches = shrinkers_ != nullptr && shrinkers_->has_any();
-    if (had_kswapd && !is_lifted() && (has_caches || has_objects)) restart_threads();
+    if (had_kswapd && !is_lifted() && (has_caches || has_state)) restart_threads();
     close_page_descriptor();
     publish();
     return true;

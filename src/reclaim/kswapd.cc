@@ -33,7 +33,7 @@ void Reclaimer::run_first(Kswapd& kswapd) {
   ok = ok && start_handlers();
   // Where pages cannot be swapped, too: whoever waits for what caches give back waits for its node's kswapd.
   ok = start_kswapds() && ok;
-  mode_.store(ok ? Mode::kSwap : Mode::kPurge, std::memory_order_release);
+  mode_.store(ok ? Mode::kSwap : use_system_swap() ? Mode::kPageout : Mode::kPurge, std::memory_order_release);
   ready_.store(1, std::memory_order_release);
   port::futex_wake(ready_, 1);
   run_kswapd(kswapd);
@@ -56,6 +56,7 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
     kswapd.part_before = part;
     reduce_pool(kswapd);
     hold_files(kswapd);
+    look_for_unseen(kswapd);
     const Zone& zone = kswapd.node->zone();
     const uint64_t stalls = counters_.allocstall.load();
     const Pages freed = balance(kswapd);
@@ -103,14 +104,16 @@ void Reclaimer::run_kswapd(Kswapd& kswapd) {
 }
 
 // How long it sleeps when nobody wakes it. As long as what others hold grows by more than a thousandth of the limit, it
-// is looked at often: mapped pages of a file come at some GiB/s.
+// is looked at often: mapped pages of a file come at some GiB/s. So it is with what comes back without being seen.
 uint64_t Reclaimer::pause_ms(Kswapd& kswapd) {
-  if (!by_rss_ || &kswapd != first_kswapd()) return kIdleMs;
+  const bool looks = mode() == Mode::kPageout, follows_rss = by_rss_ && &kswapd == first_kswapd();
+  if (!looks && !follows_rss) return kIdleMs;
   const Pages now = others_, before = kswapd.others_before;
   kswapd.others_before = now;
+  const bool others_grow = follows_rss && now > before + Pages(limit_.load().v >> kMuchShift);
   // (Or does as soon as it is dropped.)
-  const bool grows =
-      now > before + Pages(limit_.load().v >> 10) || (has_files() && files_now_.load() > files_allowed_.load());
+  const bool files_grow = follows_rss && has_files() && files_now_.load() > files_allowed_.load();
+  const bool grows = others_grow || files_grow || (looks && kswapd.finds_much);
   kswapd.pause_ms = grows ? kLeastIdleMs : std::min(2 * kswapd.pause_ms, kIdleMs);
   return kswapd.pause_ms;
 }
@@ -187,7 +190,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     if (zone.total() + marks.min > zone.managed()) purge_surplus(node);
     return Pages(0);
   }
-  if (mode() != Mode::kSwap) return balance_by_purging(kswapd);
+  if (!can_swap()) return balance_by_purging(kswapd);
   Pages freed;
   for (unsigned priority = Shrinkers::kFirstPriority; priority > 0 && enter_eviction();) {
     purge_surplus(node);
@@ -203,7 +206,12 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
       sc.reclaimed = shrink_over_soft_limit(kswapd, sc, pause);
       bool none_of_heap = false;
       if (sc.reclaimed < sc.to_reclaim) sc.reclaimed += shrink_files(kswapd, wanted - free, priority, none_of_heap);
-      if (pause.evicting && !none_of_heap) node.shrink(sc, kswapd.bench);
+      if (pause.evicting && !none_of_heap) {
+        if (mode() == Mode::kPageout)
+          node.page_out(sc);
+        else
+          node.shrink(sc, kswapd.bench);
+      }
       freed += sc.reclaimed;
     }
     pause.leave_eviction();
@@ -213,6 +221,7 @@ Pages Reclaimer::balance(Kswapd& kswapd) {
     freed += unused;
     publish();
     come_by(kswapd);
+    look_for_unseen(kswapd);
     if (kswapd.waiting.load() != 0 && zone.free_budget() > zone.watermarks().min) {
       kswapd.progress.fetch_add(1, std::memory_order_release);
       port::futex_wake(kswapd.progress, INT32_MAX);

@@ -63,10 +63,11 @@ ZoneHooks NodeReclaim::hooks() {
 }
 
 // In this order: who puts a page away notes where it is, then that it has no memory any more.
-uint64_t NodeReclaim::content(void* self, uint32_t cluster) {
+uint64_t NodeReclaim::content(void* self, uint32_t cluster, bool unseen) {
   const auto& node = *static_cast<NodeReclaim*>(self);
-  const uint64_t resident = node.zone_->resident_mask(cluster);
-  return resident | node.map_[cluster].swapped.load();
+  const uint64_t resident = node.zone_->resident_mask(cluster), known = resident | node.map_[cluster].swapped.load();
+  return unseen && node.has_unseen_.load(std::memory_order_relaxed) ? known | node.map_[cluster].allocated.load()
+                                                                    : known;
 }
 
 bool NodeReclaim::cover(void* self, Pages accessible) {
@@ -84,8 +85,9 @@ void NodeReclaim::allocated(void* self, Pfn first, Pages count) {
 }
 
 void NodeReclaim::forget(void* self, Pfn first, Pages count) {
-  for_clusters(first, count,
-               [&](ClusterId c, uint64_t pages) { static_cast<NodeReclaim*>(self)->forget_pages(c, pages); });
+  auto& node = *static_cast<NodeReclaim*>(self);
+  for_clusters(first, count, [&](ClusterId c, uint64_t pages) { node.forget_pages(c, pages); });
+  if (node.has_unseen_.load(std::memory_order_relaxed)) node.empty_unseen(first, count);
 }
 
 void NodeReclaim::keep(void* self, Pfn first, Pages count) {

@@ -60,6 +60,9 @@ struct ScanControl {
   // Below it, where all pages are active for a while yet, that is shortened, the more the longer nothing is found
   // (kernel: the lower the priority, the less is spared). From 12 on, four rounds were in vain then.
   unsigned calm_priority = 9;
+  // Clusters in a row that could neither be unmapped nor written before a round ends without result: as many as hold
+  // 8 MiB, so that a region of locked memory is passed over.
+  static constexpr unsigned kMostFailures = 32;
   // Called by whoever scans, each time it has looked at so many pages and owns no cluster: what cannot wait for the end
   // of a scan (kernel: cond_resched in shrink_list and its like). Evictions may be left and entered again meanwhile;
   // where they cannot be, false: the scan ends at once. 1024 pages that do not compress are 2 ms of work, on a slow
@@ -212,6 +215,14 @@ class NodeReclaim {
   // In the child of a fork: those that another thread was at belong to nobody.
   void release_in_child();
 
+  // -- where faults cannot be seen, and the system swaps (page_out.cc)
+  // Pages leave so from now on. `pagemap`: what os/page_scan.h reads, in the table of weir's threads.
+  void use_system_swap(int pagemap);
+  // As shrink.
+  void page_out(ScanControl& sc);
+  // Counts what came back, or was touched for the first time, since the last look; returns how many pages did.
+  Pages look_for_unseen();
+
   // -- fork
   // Reads from every page that is away, by a thread of the program while nothing is evicted.
   void touch_all();
@@ -232,7 +243,7 @@ class NodeReclaim {
   static void keep(void* self, Pfn first, Pages count);
   static void own(void* self, Pfn first, Pages count, uint32_t owner);
   static void retire(void* self, Pfn first, Pages count);
-  static uint64_t content(void* self, uint32_t cluster);
+  static uint64_t content(void* self, uint32_t cluster, bool unseen);
   void revive(ClusterId c, uint64_t pages);
   static void drop(void* self, Pfn first, Pages count, bool begin);
   bool init_pool();
@@ -248,6 +259,9 @@ class NodeReclaim {
   void undo_stray_touches(ClusterId c, uint64_t present);
 
   // shrink_owner.cc
+  // An owner's pages are gone through so many times before nothing more can be had. Each time they age faster: of at
+  // most 8 rounds 7 are left after the first, 4 after the second, 1 after the third and none after the fourth.
+  static constexpr unsigned kOwnerRounds = 5;
   struct OwnerScan;
   uint64_t owned_pages(ClusterId c, uint32_t owner) const;
   void shrink_some(OwnerScan& scan, ScanControl& sc, Workbench& bench);
@@ -281,6 +295,18 @@ class NodeReclaim {
   void list_zswap(ClusterId c);
   bool own(ClusterId c);
   void disown(ClusterId c) { map_[c].owned.store(false, std::memory_order_release); }
+
+  // page_out.cc
+  Pages page_out(ClusterId c, ScanControl& sc, uint64_t only);
+  Pages page_out_claimed(ClusterId c, uint64_t pages);
+  void page_out_owner(PageOwner& owner, ScanControl& sc);
+  void ask_to_swap(ClusterId c, uint64_t pages);
+  void unshare(ClusterId c, uint64_t pages);
+  uint64_t unseen(ClusterId c) const;
+  Pages note_seen(ClusterId c, uint64_t pages);
+  bool look_between(ClusterId first, ClusterId end, Pages& seen);
+  void empty(Pfn first, Pfn end);
+  void empty_unseen(Pfn first, Pages count);
 
   // closed_pages.cc
   Pages store_closed_pages(ClusterId c, uint64_t pages, Compressor& compressor);
@@ -372,6 +398,8 @@ class NodeReclaim {
   unsigned empty_cluster(ClusterId c, Workbench& bench);
 
   // shrink.cc
+  uint64_t begin_round(ScanControl& sc) const;
+  void count_round(const ScanControl& sc, Pages scanned_before, Pages reclaimed_before);
   Pages garbage() const;
   void drop_all_garbage();
   ClusterId pop_present();
@@ -398,7 +426,9 @@ class NodeReclaim {
   std::atomic<uint64_t> nr_swapped_{0};
   std::atomic<uint64_t> nr_evicted_{0};
   std::atomic<uint64_t> pool_counted_{0};
-  std::atomic<uint32_t> pack_next_{0};  // where pack_pool goes on
+  std::atomic<uint32_t> pack_next_{0};   // where pack_pool goes on
+  std::atomic<bool> has_unseen_{false};  // pages may leave, and come back, without being seen (page_out.cc)
+  int pagemap_ = -1;
   // By the node's kswapd: where empty_old_files goes on, and how many clusters it has gone through in vain.
   ClusterId empty_next_ = 0, emptied_in_vain_ = 0;
   std::atomic<const Lift*> in_place_{nullptr};  // whose pages the evictor may miss at the moment

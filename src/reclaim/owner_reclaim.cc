@@ -65,7 +65,7 @@ void Reclaimer::run_owner_requests(Kswapd& kswapd) {
 }
 
 Pages Reclaimer::reclaim_owner(NodeId node, PageOwner& owner, Pages count) {
-  if (mode() != Mode::kSwap || nodes_[node.v] == nullptr || owner.noswap()) return Pages(0);
+  if (!can_swap() || nodes_[node.v] == nullptr || owner.noswap()) return Pages(0);
   if (shrinkers_ != nullptr && shrinkers_->is_inside()) return Pages(0);
   OwnerRequest request;
   request.node = nodes_[node.v];

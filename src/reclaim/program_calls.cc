@@ -53,7 +53,8 @@ long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
     if (result != 0) return result;
     forget_content(c, pages);
     // Where their next touch is seen.
-    if (is_armed(c / kClustersPerPageblock)) zone_->uncharge(c, pages & map_[c].allocated.load());
+    if (is_armed(c / kClustersPerPageblock) || has_unseen_.load(std::memory_order_relaxed))
+      zone_->uncharge(c, pages & map_[c].allocated.load());
     return result;
   });
 }

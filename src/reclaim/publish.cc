@@ -19,6 +19,19 @@ static_assert(offsetof(Cluster, standby) == offsetof(weir_stats_cluster, standby
 static_assert(offsetof(Cluster, swapped) == offsetof(weir_stats_cluster, swapped));
 static_assert(sizeof(MigrateType) == 1 && static_cast<unsigned>(MigrateType::kMovable) == WEIR_STATS_MOVABLE);
 
+weir_stats_mode shown_mode(Reclaimer::Mode mode) {
+  switch (mode) {
+    case Reclaimer::Mode::kSwap:
+      return WEIR_STATS_SWAP;
+    case Reclaimer::Mode::kPageout:
+      return WEIR_STATS_PAGEOUT;
+    case Reclaimer::Mode::kOff:
+    case Reclaimer::Mode::kPurge:
+      break;
+  }
+  return WEIR_STATS_PURGE;
+}
+
 void publish_counters(uint64_t* to, const ReclaimStats& s) {
 #define COUNTER(name, help) publish(*to++, s.name);
 #include "reclaim/counters.def"
@@ -60,7 +73,7 @@ void Reclaimer::publish() {
   // Looked up only now, so that whoever publishes last has the newest numbers.
   const ReclaimStats now = stats();
   weir::publish(page.limit, now.limit.v);
-  weir::publish(page.mode, uint64_t{mode() == Mode::kSwap ? WEIR_STATS_SWAP : WEIR_STATS_PURGE});
+  weir::publish(page.mode, uint64_t{shown_mode(mode())});
   weir::publish(page.resident_peak, now.resident_peak.v);
   weir::publish(page.swap_total, now.swap_total.v);
   weir::publish(page.swap_used, now.swap_used.v);

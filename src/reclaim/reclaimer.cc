@@ -248,7 +248,7 @@ bool Reclaimer::set_up() {
   if (held_.proc < 0) held_.proc = os::open_directory("/proc");
   shards_.proc = held_.proc;
   shards_.status = os::open_pin_status(held_.proc);
-  if (stays_purging_) return false;
+  if (stays_blind_) return false;
   refused_ = open_shards();
   if (refused_ != 0) return false;
   open_first_swap_file();
@@ -331,7 +331,8 @@ ReclaimStats Reclaimer::stats() {
 #include "reclaim/counters.def"
 #undef COUNTER
   s.active = true;
-  s.mode = mode() == Mode::kSwap ? "swap" : mode() == Mode::kPurge ? "purge" : "off";
+  constexpr const char* kModes[] = {"off", "purge", "swap", "pageout"};
+  s.mode = kModes[static_cast<unsigned>(mode())];
   s.limit = limit_;
   for (unsigned i = 0; i < nr_nodes_; ++i) {
     if (nodes_[i] == nullptr) continue;
@@ -350,7 +351,7 @@ ReclaimStats Reclaimer::stats() {
 }
 
 void Reclaimer::stop_evictions() {
-  if (mode() != Mode::kSwap) return;
+  if (!can_swap()) return;
   while (forking_.exchange(true)) os::yield();
   while (evicting_.load() != 0) os::yield();
 }
@@ -375,13 +376,13 @@ bool Reclaimer::stop_faults() {
 }
 
 void Reclaimer::go_on() {
-  if (mode() != Mode::kSwap) return;
+  if (!can_swap()) return;
   still_.store(false);
   forking_.store(false);
 }
 
 const char* Reclaimer::verify() {
-  if (mode() != Mode::kSwap) return nullptr;
+  if (!can_swap()) return nullptr;
   const char* wrong = nullptr;
   for (unsigned i = 0; i < nr_nodes_ && wrong == nullptr; ++i) {
     if (nodes_[i] == nullptr) continue;

@@ -53,9 +53,10 @@ struct ObjectStory {
 class Reclaimer {
  public:
   enum class Mode : uint8_t {
-    kOff,    // no limit
-    kPurge,  // a limit, but no way to see faults: unused memory is given back, pages stay but objects'
-    kSwap,   // pages are unmapped and come back on touch
+    kOff,      // no limit
+    kPurge,    // a limit, but no way to see faults: unused memory is given back, pages stay but objects'
+    kSwap,     // pages are unmapped and come back on touch
+    kPageout,  // no way to see faults, but the system has swap: it takes pages, and what came back is looked for
   };
 
   Reclaimer() : request_mutex_(LockRank::kLru) {}
@@ -105,6 +106,8 @@ class Reclaimer {
   // Starts weir's threads and waits until they are ready; the mode is known then. From a thread of the program.
   void start();
   Mode mode() const { return mode_.load(std::memory_order_acquire); }
+  // Whether pages leave memory and come back.
+  bool can_swap() const { return mode() == Mode::kSwap || mode() == Mode::kPageout; }
   // Why the mode is no better, as -errno of what was refused; 0.
   int refused() const { return refused_; }
   // How the swap file could not be opened; null when it could or none was asked for.
@@ -126,10 +129,12 @@ class Reclaimer {
   void keep_within_budget(Zone& zone);
   // Waits until reclaim made room for `count` pages; false when it cannot.
   [[nodiscard]] bool wait_for_pages(NodeReclaim& node, Pages count);
-  // Makes the touches of a run's pages seen, so that it can be charged by them; false: it must be charged as a whole.
+  // Whether a run of so many pages is charged by what is touched of it. `may_wait`: who asks would wait for memory.
+  bool charges_by_touch(Pages count, bool may_wait) const;
+  // Makes the touches of such a run's pages seen; false: it must be charged as a whole.
   [[nodiscard]] bool watch(Zone& zone, Pfn first, Pages count);
-  // Runs from this many pages on are charged by what is touched of them: below, the faults would cost more than the
-  // memory is worth.
+  // Where touches are seen, these are runs from this many pages on: below, the faults would cost more than the memory
+  // is worth.
   static constexpr uint64_t kWatchedRun = 1024;
   void wake_kswapd(NodeId node);
 
@@ -246,6 +251,10 @@ class Reclaimer {
   static constexpr uint32_t kMostFruitless = 16;
   // Pages that are reclaimed for one thread at a time (kernel: SWAP_CLUSTER_MAX).
   static constexpr uint64_t kDirectPages = 32;
+  // Looking at what is mapped may take one part in so many of the time; in need, more.
+  static constexpr uint64_t kLookSeldom = 100, kLookOften = 3;
+  // What is worth a look at once: a thousandth of the limit.
+  static constexpr unsigned kMuchShift = 10;
 
   static void first_kswapd_main(void* kswapd);
   static void kswapd_main(void* kswapd);
@@ -374,6 +383,10 @@ class Reclaimer {
   ScanShares shares_of_round(const Kswapd& kswapd, unsigned priority, uint64_t files);
   Pages shrink_files(const Kswapd& kswapd, Pages count, unsigned priority, bool& none_of_heap);
   uint64_t pause_ms(Kswapd& kswapd);
+  bool use_system_swap();
+  bool keeps_state() const { return mode() == Mode::kPageout || puts_objects_away(); }
+  int64_t uncounted() const;
+  void look_for_unseen(Kswapd& kswapd);
   void note_stall(uint64_t us);
 
   // -- constant after init
@@ -387,7 +400,7 @@ class Reclaimer {
   Events* events_ = nullptr;
   FilePages* file_pages_ = nullptr;
   std::atomic<const ObjectStory*> objects_{nullptr};
-  bool stays_purging_ = false;  // this is the child of a fork whose parent could not swap
+  bool stays_blind_ = false;  // this is the child of a fork whose parent could not see faults
   const std::atomic<uint64_t>* nr_threads_ = nullptr;
   Pages first_limit_{};           // that the program was started with
   Pages shares_[kMaxNodes] = {};  // and the nodes' parts of it

@@ -12,9 +12,6 @@
 namespace weir {
 namespace {
 
-// Clusters in a row that could neither be unmapped nor written before a round ends without result: as many as hold
-// 8 MiB, so that a region of locked memory is passed over.
-constexpr unsigned kMostFailures = 32;
 // Pages that have their turn in a round at least. Of clusters that are hot an eighth leave, so that fewer pages would
 // make small batches; to look at these takes a few microseconds.
 constexpr uint64_t kLeastVisited = 1024;
@@ -142,17 +139,28 @@ void NodeReclaim::drop_all_garbage() {
   finish_batch(batch);
 }
 
+// How many pages have their turn in it.
+uint64_t NodeReclaim::begin_round(ScanControl& sc) const {
+  sc.haste = sc.priority < sc.calm_priority ? sc.calm_priority - sc.priority : 0;
+  const uint64_t share = zone_->used().v >> sc.priority;
+  return share < kLeastVisited ? kLeastVisited : share;
+}
+
+void NodeReclaim::count_round(const ScanControl& sc, Pages scanned_before, Pages reclaimed_before) {
+  count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, (sc.scanned - scanned_before).v);
+  // After what was scanned, so that nobody sees more pages stolen than scanned.
+  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, (sc.reclaimed - reclaimed_before).v);
+}
+
 void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
-  uint64_t budget = zone_->used().v >> sc.priority;
-  if (budget < kLeastVisited) budget = kLeastVisited;
-  const uint64_t scanned_before = sc.scanned.v, visited_before = sc.visited.v;
-  const uint64_t reclaimed_before = sc.reclaimed.v;
+  const uint64_t budget = begin_round(sc);
+  const uint64_t visited_before = sc.visited.v;
+  const Pages scanned_before = sc.scanned, reclaimed_before = sc.reclaimed;
   unsigned failures = 0;
   GarbageBatch batch;
   bool goes_on = true;
-  sc.haste = sc.priority < sc.calm_priority ? sc.calm_priority - sc.priority : 0;
   Lift& lifts = bench.lift;
-  while (sc.reclaimed < sc.to_reclaim && failures < kMostFailures) {
+  while (sc.reclaimed < sc.to_reclaim && failures < ScanControl::kMostFailures) {
     if (lifts.is_full() || sc.reclaimed + Pages(lifts.pages) >= sc.to_reclaim) {
       const unsigned lifted = lifts.count;
       failures = finish_lift(sc, bench).v == 0 ? failures + lifted : 0;
@@ -202,14 +210,11 @@ void NodeReclaim::shrink(ScanControl& sc, Workbench& bench) {
   }
   static_cast<void>(finish_lift(sc, bench));
   finish_batch(batch);
-  if (goes_on && sc.priority <= 1 && sc.reclaimed.v == reclaimed_before && garbage().v != 0) drop_all_garbage();
-  count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
-  // After what was scanned, so that nobody sees more pages stolen than scanned.
-  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);
+  if (goes_on && sc.priority <= 1 && sc.reclaimed == reclaimed_before && garbage().v != 0) drop_all_garbage();
+  count_round(sc, scanned_before, reclaimed_before);
   if (!goes_on) return;
   // Who waits has it done only when there is nothing else.
-  if (policy_.zswap && (sc.kswapd || sc.reclaimed.v == reclaimed_before) && pool_.is_loose())
-    sc.reclaimed += pack_pool();
+  if (policy_.zswap && (sc.kswapd || sc.reclaimed == reclaimed_before) && pool_.is_loose()) sc.reclaimed += pack_pool();
   if (sc.may_write && policy_.zswap && pool_.pool_pages().v * 100 > policy_.zswap_max.load().v * kPoolFullPercent)
     sc.reclaimed += write_back_pool(bench);
 }

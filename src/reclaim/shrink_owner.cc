@@ -13,9 +13,6 @@
 namespace weir {
 namespace {
 
-// The hand that unmaps goes round so many times before nothing more can be had. Each time pages age faster: of at most
-// 8 rounds 7 are left after the first, 4 after the second, 1 after the third and none after the fourth.
-constexpr unsigned kUnmapRounds = 5;
 constexpr unsigned kWriteRounds = 2;
 
 }  // namespace
@@ -30,11 +27,11 @@ struct NodeReclaim::OwnerScan {
 
   explicit OwnerScan(PageOwner& of)
       : owner(of), first(cluster_of(of.first_page())), end(cluster_of(of.end_page() - 1) + 1) {
-    steps[PageOwner::kUnmap] = uint64_t{kUnmapRounds} * (end - first);
+    steps[PageOwner::kUnmap] = uint64_t{kOwnerRounds} * (end - first);
     steps[PageOwner::kWrite] = uint64_t{kWriteRounds} * (end - first);
   }
   unsigned rounds_gone() const {
-    return kUnmapRounds - 1 - static_cast<unsigned>((steps[PageOwner::kUnmap] - 1) / (end - first));
+    return kOwnerRounds - 1 - static_cast<unsigned>((steps[PageOwner::kUnmap] - 1) / (end - first));
   }
   // The cluster that a hand points to, after which it points to the next.
   ClusterId advance(PageOwner::Hand which) {
@@ -188,9 +185,10 @@ void NodeReclaim::finish_owned(GarbageBatch& batch) {
 
 void NodeReclaim::shrink_owner(PageOwner& owner, ScanControl& sc, Workbench& bench) {
   if (owner.noswap() || owner.end_page() <= owner.first_page()) return;
+  if (has_unseen_.load(std::memory_order_relaxed)) return page_out_owner(owner, sc);
   OwnerScan scan(owner);
   scan.standby_target = Pages(owner.resident().v * policy_.standby_percent.load() / 100);
-  const uint64_t scanned_before = sc.scanned.v, reclaimed_before = sc.reclaimed.v;
+  const Pages scanned_before = sc.scanned, reclaimed_before = sc.reclaimed;
   while (sc.reclaimed < sc.to_reclaim) {
     if (sc.is_pause_due()) {
       finish_owned(scan.batch);
@@ -206,8 +204,7 @@ void NodeReclaim::shrink_owner(PageOwner& owner, ScanControl& sc, Workbench& ben
     scan.standby_target = Pages(0);
   }
   finish_owned(scan.batch);
-  count(sc.kswapd ? counters_->pgscan_kswapd : counters_->pgscan_direct, sc.scanned.v - scanned_before);
-  count(sc.kswapd ? counters_->pgsteal_kswapd : counters_->pgsteal_direct, sc.reclaimed.v - reclaimed_before);
+  count_round(sc, scanned_before, reclaimed_before);
 }
 
 }  // namespace weir

@@ -69,8 +69,13 @@ struct Kswapd {
   bool slab_asked = false;                             // they were, since there was enough
   uint64_t objects_freed = 0;                          // by caches, when they were asked last
   uint64_t pages_wanted = 0;                           // how many will have been freed on the node when that was enough
-  uint32_t beat = 0;                                   // of the shrinkers, at the last look
-  uint64_t beat_ms = 0;                                // since when it is that, or they were asked
+  // Where faults are not seen (look_for_unseen.cc): when it looked last, how long that took, what it did not know of
+  // then, and whether it found much.
+  uint64_t look_began_ns = 0, look_took_ns = 0;
+  int64_t uncounted = 0;
+  bool finds_much = false;
+  uint32_t beat = 0;     // of the shrinkers, at the last look
+  uint64_t beat_ms = 0;  // since when it is that, or they were asked
 };
 
 struct FlusherThread {

@@ -50,7 +50,7 @@ bool Reclaimer::can_wait() const {
   const ObjectStory* const objects = objects_.load(std::memory_order_acquire);
   const bool gives_back = has_files() || (shrinkers_ != nullptr && shrinkers_->has_any()) ||
                           (objects != nullptr && objects->has_any(objects->self));
-  return mode() == Mode::kSwap || (has_kswapd() && gives_back);
+  return can_swap() || (has_kswapd() && gives_back);
 }
 
 void Reclaimer::count_waiters(Kswapd& kswapd) {
@@ -177,7 +177,12 @@ void Reclaimer::run_requests() {
 
 bool Reclaimer::watch(Zone& zone, Pfn first, Pages count) {
   NodeReclaim* node = nodes_[zone.node().v];
-  if (mode() != Mode::kSwap || node == nullptr) return false;
+  if (!can_swap() || node == nullptr) return false;
+  if (mode() == Mode::kPageout) {
+    // Most likely it is touched now.
+    wake_kswapd(zone.node());
+    return true;
+  }
   const uint32_t last = static_cast<uint32_t>((first + count.v - 1) / kPageblockPages);
   bool armed = true;
   for (uint32_t block = first / kPageblockPages; armed && block <= last; ++block) armed = node->is_armed(block);

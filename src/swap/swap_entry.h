@@ -13,6 +13,7 @@ class SwapEntry {
     kZswap = 1,     // handle of the compressed pool
     kFile = 2,      // slot of a swap file
     kPoisoned = 3,  // lost to a read error; a touch raises SIGBUS
+    kSystem = 4,    // the system swapped it out, and brings it back by itself
   };
 
   constexpr SwapEntry() = default;
@@ -29,7 +30,7 @@ class SwapEntry {
   constexpr explicit operator bool() const { return word_ != 0; }
 
  private:
-  static constexpr unsigned kKindBits = 2;
+  static constexpr unsigned kKindBits = 3;
   // Slots are numbered below 2^36 (256 TiB).
   static constexpr unsigned kSlotBits = 36;
   uint64_t word_ = 0;

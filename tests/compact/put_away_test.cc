@@ -30,6 +30,7 @@ class PutAwayTest : public MovableTestBase {
     const auto become = [](unsigned user) { return syscall(SYS_setresuid, kSame, user, kSame) == 0; };
     const bool is_root = geteuid() == 0;
     ASSERT_TRUE(!is_root || become(kNobody));
+    a_.options().system_swap = false;
     const char* const why = a_.start(kLimit, kArena);
     ASSERT_TRUE(!is_root || become(0));
     if (why == nullptr) GTEST_SKIP() << "everybody may have a userfaultfd here";

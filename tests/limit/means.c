@@ -49,7 +49,7 @@ static void start_inside(void* name) {
   char conf[256];
   const char* swap = strcmp(name, "no_directory") == 0 ? "/nonexistent/directory" : getenv("LIMIT_SWAP");
   int files = strcmp(name, "no_userfaultfd_files") == 0;
-  snprintf(conf, sizeof conf, "%s,swap=%s", files ? "rss_limit=48M" : "limit=24M", swap);
+  snprintf(conf, sizeof conf, "%s,system_swap=0,swap=%s", files ? "rss_limit=48M" : "limit=24M", swap);
   if (strcmp(name, "no_threads") == 0) {
     struct rlimit limit = {1, 1};
     CHECK(setrlimit(RLIMIT_NPROC, &limit) == 0);

@@ -175,6 +175,9 @@ static void start_without_userfaultfd(void* name) {
   CHECK(length > 0);
   self[length] = '\0';
   snprintf(inside, sizeof inside, "inside_%s", (const char*)name);
+  char conf[4096];
+  snprintf(conf, sizeof conf, "%s,system_swap=0", getenv("WEIR_CONF"));
+  CHECK(setenv("WEIR_CONF", conf, 1) == 0);
   become_nobody_else();
   execl(self, self, inside, (char*)NULL);
   _exit(1);

@@ -360,8 +360,10 @@ static void test_child(void) {
 
 /* As somebody who may not have a userfaultfd, by default: caches are all there is then. */
 static void run_as_nobody(void* name) {
+  char conf[4096];
+  snprintf(conf, sizeof conf, "%s,system_swap=0", getenv("WEIR_CONF"));
   CHECK(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
-  exec_self(name, NULL);
+  exec_self(name, conf);
 }
 
 static void test_purge(void) {

@@ -241,6 +241,7 @@ TEST(NodesWithoutSwapping, WaitingComesToAnEnd) {
   static auto& shrinkers = *new Shrinkers();
   static auto& events = *new Events();
   LimitedAllocator a;
+  a.options().system_swap = false;
   make_topology(a->topology(), 2);
   struct rlimit before;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);

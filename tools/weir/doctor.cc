@@ -40,7 +40,7 @@ Exit status: 0 everything works: a program under a limit is swapped, to compress
 constexpr const char* kUsualPlace = "/var/tmp";
 
 // What a program under a limit would run in.
-enum class Mode { kSwapToFile, kSwap, kPurge, kUnknown };
+enum class Mode { kSwapToFile, kSwap, kPageout, kPurge, kUnknown };
 
 struct Report {
   Findings findings;
@@ -63,14 +63,18 @@ std::string place_to_try(const DoctorSettings& settings) {
 
 Mode mode_of(const Trial& trial, bool has_file) {
   if (trial.mode == "swap") return has_file && trial.problem.empty() ? Mode::kSwapToFile : Mode::kSwap;
+  if (trial.mode == "pageout") return Mode::kPageout;
   return trial.mode.empty() ? Mode::kUnknown : Mode::kPurge;
+}
+
+bool is_blind(Mode mode) {
+  return mode == Mode::kPageout || mode == Mode::kPurge;
 }
 
 // Why pages stay, or are not written to the file.
 std::string reason_of(const Report& report, const Trial& trial) {
   for (const Finding& f : report.findings)
-    if (f.grade == Grade::kLacks && f.decides == (report.mode == Mode::kPurge))
-      return fmt::format("{}: {}", f.name, f.value);
+    if (f.grade == Grade::kLacks && f.decides == is_blind(report.mode)) return fmt::format("{}: {}", f.name, f.value);
   return trial.problem;
 }
 
@@ -82,6 +86,11 @@ std::string verdict_of(const Report& report, const Trial& trial, const std::stri
     case Mode::kSwap:
       return fmt::format("swap, without a file: under a limit, cold pages go to compressed memory only{}",
                          place == "none" ? "" : fmt::format(" ({})", reason_of(report, trial)));
+    case Mode::kPageout:
+      return fmt::format(
+          "pageout: under a limit, the system's own swap takes cold pages, and the limit may be exceeded for "
+          "moments ({})",
+          reason_of(report, trial));
     case Mode::kPurge:
       return fmt::format("purge only: under a limit, unused memory is given back, but pages in use stay ({})",
                          reason_of(report, trial));
@@ -95,7 +104,7 @@ Finding trial_finding(const Report& report, const Trial& trial) {
   Finding f = {Grade::kGood, "a program", {}, {}, {}};
   f.value = trial.mode.empty() ? "no mode" : fmt::format("ran under a limit in mode {}", trial.mode);
   if (!trial.problem.empty()) f.meaning = trial.problem;
-  if (report.mode == Mode::kPurge || report.mode == Mode::kUnknown || !trial.problem.empty()) f.grade = Grade::kLacks;
+  if (is_blind(report.mode) || report.mode == Mode::kUnknown || !trial.problem.empty()) f.grade = Grade::kLacks;
   return f;
 }
 
@@ -123,6 +132,8 @@ const char* word_of(Mode mode) {
     case Mode::kSwapToFile:
     case Mode::kSwap:
       return "swap";
+    case Mode::kPageout:
+      return "pageout";
     case Mode::kPurge:
       return "purge";
     case Mode::kUnknown:

@@ -56,7 +56,8 @@ Finding syscall_finding(const weir_capabilities& c, const Rights& rights) {
     return f;
   }
   f.decides = true;
-  f.meaning = "no limit can be kept by swapping: only unused memory is given back";
+  f.meaning =
+      "weir cannot swap: unused memory is given back, the rest is left to the system's own swap, if there is any";
   f.remedy = remedy_for_syscall(c, rights);
   return f;
 }

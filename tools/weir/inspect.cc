@@ -22,8 +22,8 @@ constexpr const char* kExitStatus =
 
 constexpr const char* kPsHelp =
     R"(LIMIT to ZSWAP are MiB: the limit, memory in use, of that unmapped pages that are still in memory, pages swapped out
-(to compressed memory or a file), and memory that compressed pages take. MODE: none (no limit), swap, or purge (a limit,
-but pages cannot be swapped here).
+(to compressed memory or a file), and memory that compressed pages take. MODE: none (no limit), swap, pageout (touches
+of swapped pages cannot be seen here: the system's own swap takes them), or purge (pages stay).
 
 Examples:
   weir ps
@@ -67,7 +67,7 @@ std::string with_status(const std::string& text) {
 
 void ps_line(const Snapshot& s) {
   const std::string limit = s.limited() ? fmt::format("{:.1f}", mib(s.page().limit)) : "-";
-  fmt::print("{:>7} {:<5} {:>9} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f} {}\n", s.pid(), s.mode(), limit, mib(s.used()),
+  fmt::print("{:>7} {:<7} {:>9} {:>9.1f} {:>9.1f} {:>9.1f} {:>9.1f} {}\n", s.pid(), s.mode(), limit, mib(s.used()),
              mib(s.sum(&weir_stats_node::standby)), mib(s.sum(&weir_stats_node::swapped)),
              mib(s.sum(&weir_stats_node::zswap_pool)), command_of(s.pid()));
 }
@@ -83,7 +83,7 @@ std::string ps_json(const Snapshot& s) {
 void ps(bool json) {
   JsonArray list;
   if (!json)
-    fmt::print("{:>7} {:<5} {:>9} {:>9} {:>9} {:>9} {:>9} {}\n", "PID", "MODE", "LIMIT", "USED", "STANDBY", "SWAPPED",
+    fmt::print("{:>7} {:<7} {:>9} {:>9} {:>9} {:>9} {:>9} {}\n", "PID", "MODE", "LIMIT", "USED", "STANDBY", "SWAPPED",
                "ZSWAP", "COMMAND");
   for (const Snapshot& each : all_snapshots()) {
     if (json)

@@ -10,7 +10,7 @@ namespace {
 
 // All but COMMAND are as wide as what size_text and count_text give, or as their names. 69 columns, which leaves 11.
 std::vector<Column> columns() {
-  return {{"PID", 7, false, true, true}, {"MODE", 5, true, false},   {"LIMIT", 5, false, false},
+  return {{"PID", 7, false, true, true}, {"MODE", 7, true, false},   {"LIMIT", 5, false, false},
           {"USED", 5, false, false},     {"STBY", 5, false, false},  {"SWAP", 5, false, false},
           {"ZSWAP", 5, false, false},    {"IN/s", 5, false, false},  {"OUT/s", 5, false, false},
           {"SCAN/s", 6, false, false},   {"FLT/s", 5, false, false}, {"COMMAND", 0, true, true}};

@@ -79,7 +79,8 @@ std::vector<weir_stats_heap> Snapshot::heaps() const {
 }
 
 std::string Snapshot::mode() const {
-  return !limited() ? "none" : page().mode == WEIR_STATS_SWAP ? "swap" : "purge";
+  if (!limited()) return "none";
+  return page().mode == WEIR_STATS_SWAP ? "swap" : page().mode == WEIR_STATS_PAGEOUT ? "pageout" : "purge";
 }
 
 std::string Snapshot::swap_path() const {

@@ -7,7 +7,7 @@
 namespace weir::tool {
 
 struct Trial {
-  std::string mode;     // "swap", "purge"; "" when that could not be found out
+  std::string mode;     // "swap", "pageout", "purge"; "" when that could not be found out
   std::string problem;  // what the library said of the swap file or of itself, or why the trial failed; "" nothing
 };
 
