@@ -57,20 +57,6 @@ static void write_pages(char* begin, size_t first, size_t end, unsigned generati
   }
 }
 
-/* Of /proc/self/status, in bytes. */
-static size_t status_bytes(const char* key) {
-  char text[4096];
-  int status = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  CHECK(status >= 0);
-  ssize_t length = read(status, text, sizeof text - 1);
-  close(status);
-  CHECK(length > 0);
-  text[length] = '\0';
-  const char* line = strstr(text, key);
-  CHECK(line != NULL);
-  return strtoul(line + strlen(key), NULL, 10) * KIB;
-}
-
 /* weir's own tables and buffers are not part of the limit (limit.h). */
 static int is_within_limit(void) {
   return status_bytes("VmRSS:") <= memory_limit() + 14 * MIB;

@@ -159,18 +159,23 @@ __attribute__((unused)) static void expect_away(const struct Dataset* data) {
   if (memory_limit() != 0) CHECK(data_away(data) >= data->bytes / 4);
 }
 
-/* Resident anonymous memory of this process. */
-__attribute__((unused)) static size_t anonymous_bytes(void) {
+/* Of /proc/self/status, in bytes. */
+__attribute__((unused)) static size_t status_bytes(const char* key) {
   char text[4096];
-  int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  ssize_t length = read(fd, text, sizeof text - 1);
-  close(fd);
+  int status = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  CHECK(status >= 0);
+  ssize_t length = read(status, text, sizeof text - 1);
+  close(status);
   CHECK(length > 0);
   text[length] = '\0';
-  const char* line = strstr(text, "RssAnon:");
+  const char* line = strstr(text, key);
   CHECK(line != NULL);
-  return strtoul(line + 8, NULL, 10) * KIB;
+  return strtoul(line + strlen(key), NULL, 10) * KIB;
+}
+
+/* Resident anonymous memory of this process; 0 without /proc. */
+__attribute__((unused)) static size_t anonymous_bytes(void) {
+  return access("/proc/self/status", R_OK) == 0 ? status_bytes("RssAnon:") : 0;
 }
 
 /* 8 MiB is what a limit may be exceeded by; `others` is what the program holds besides its heap. weir's own tables and

@@ -24,19 +24,6 @@ enum { kThreads = 3, kSeconds = 4, kObjects = 3000 };
 static struct Dataset data, own[kThreads];
 static atomic_int stop;
 
-static size_t status_bytes(const char* name) {
-  char text[4096];
-  int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  CHECK(fd >= 0);
-  ssize_t length = read(fd, text, sizeof text - 1);
-  close(fd);
-  CHECK(length > 0);
-  text[length] = '\0';
-  const char* line = strstr(text, name);
-  CHECK(line != NULL);
-  return strtoul(line + strlen(name), NULL, 10) * KIB;
-}
-
 static size_t swapped_bytes(void) {
   return status_bytes("VmSwap:");
 }
