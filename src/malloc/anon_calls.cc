@@ -32,7 +32,7 @@ constexpr uint64_t kMostReservedLimits = 32;
 // many times in a row. Java can do without, after ten; LuaJIT gives up after thirty.
 constexpr uint32_t kMostVainWishes = 16;
 
-constexpr int kReadWrite = PROT_READ | PROT_WRITE;
+constexpr int kReadWrite = PROT_READ | PROT_WRITE, kAllRights = kReadWrite | PROT_EXEC;
 // With these it is not just memory, or must lie at a certain place.
 constexpr int kSpecial = MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_GROWSDOWN | MAP_HUGETLB | MAP_LOCKED | MAP_STACK |
 #ifdef MAP_32BIT
@@ -264,7 +264,9 @@ long move(const Place& place, Pages wanted, int flags, char* new_address) {
 
 bool anon_wanted(const void* wish, size_t bytes, int protection, int flags) {
   if (bytes < kLeastBytes || !is_anonymous(flags) || (flags & kSpecial) != 0) return false;
-  if (protection != kReadWrite && protection != PROT_NONE) return false;
+  if (protection != kReadWrite && protection != PROT_NONE && protection != kAllRights) return false;
+  // Code may have to lie near other code.
+  if (protection == kAllRights && wish != nullptr) return false;
   if (wish != nullptr && wishes.in_vain.load(std::memory_order_relaxed) >= kMostVainWishes) return false;
   Reclaimer* const reclaimer = swapping_reclaimer();
   if (reclaimer == nullptr || !process_options().mmap || interrupts_weir()) return false;

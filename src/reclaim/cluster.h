@@ -70,6 +70,7 @@ struct alignas(64) ClusterMore {
   std::atomic<uint64_t> unevictable;  // stay in memory as long as they are allocated
   std::atomic<uint64_t> retired;      // of an owner that was emptied: touching them is an error
   std::atomic<uint64_t> foreign;      // the program has mapped something else there: they are nobody's here any more
+  std::atomic<uint64_t> executable;   // their staging addresses are: pages move only between those of equal rights
 };
 
 // Pages [first, end) of a cluster.

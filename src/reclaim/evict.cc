@@ -2,6 +2,8 @@
 // nobody touched them meanwhile, compressed or written to the swap file. Everything that takes long is done on pages at
 // their staging addresses, which nobody else changes; a page is busy only while it is moved or its state changes.
 #include <errno.h>
+#include <sys/mman.h>
+
 #include <bit>
 #include <cstring>
 
@@ -36,12 +38,31 @@ bool NodeReclaim::undo_uncounted_move(Pfn pfn) {
   return true;
 }
 
+// Makes empty staging addresses [first, end) of a cluster executable, or no longer so, as many of them as are like the
+// first. False: the system refuses.
+bool NodeReclaim::change_rights(ClusterId c, unsigned first, unsigned end) {
+  std::atomic<uint64_t>& executable = map_.more(c).executable;
+  const uint64_t now = executable.load(std::memory_order_relaxed);
+  const bool is_set = (now >> first & 1) != 0;
+  BitRun run = next_run(is_set ? now : ~now, first);
+  if (run.end > end) run.end = end;
+  const int protection = PROT_READ | PROT_WRITE | (is_set ? 0 : PROT_EXEC);
+  if (os::vm_protect(staging_address(c * kClusterPages + run.first), (run.end - run.first) * kPageSize, protection,
+                     os::kNoKey) != 0)
+    return false;
+  executable.fetch_xor(run_mask(run), std::memory_order_relaxed);
+  return true;
+}
+
 // Moves pages [first, end) of a cluster to staging; returns those that stay because they are pinned or cannot be
 // accessed. A page shared with a child of a fork must become the process's own first. Where the program divided the
-// mapping (mprotect), pages go one by one.
+// mapping (mprotect), pages go one by one. What the program may execute moves only to where that is so, too; what it
+// may not write does not move at all.
 uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
   uint64_t stay = 0;
-  unsigned unshared_end = 0;
+  // Of pages that cannot be written there may be many side by side.
+  constexpr unsigned kVainChanges = 4;
+  unsigned unshared_end = 0, changed = kClusterPages, in_vain = 0;
   const Pfn base = c * kClusterPages;
   while (first < end) {
     int error = 0;
@@ -55,6 +76,12 @@ uint64_t NodeReclaim::move_run_out(ClusterId c, unsigned first, unsigned end) {
     }
     first += static_cast<unsigned>(moved >> kPageShift);
     if (error == 0) continue;
+    if (error == EINVAL && in_vain < kVainChanges) {
+      const bool again = changed == first;
+      changed = first;
+      if (change_rights(c, first, end) && !again) continue;
+      ++in_vain;
+    }
     if (error == EBUSY && first >= unshared_end) {
       // Holes must not be populated: only what is there is asked for.
       BitRun run = next_run(os::vm_resident_mask(zone_->address(base), kClusterPages), first);

@@ -97,7 +97,7 @@ void Reclaimer::bring_all_back() {
 
 void Reclaimer::lock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->lock_for_fork();
-  if (mode() != Mode::kSwap && !keeps_state()) return;
+  if (!evicts()) return;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->lock_for_fork();
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].lock_for_fork();
@@ -111,7 +111,7 @@ void Reclaimer::freeze_for_fork() {
 
 void Reclaimer::unlock_for_fork() {
   if (file_pages_ != nullptr) file_pages_->unlock_for_fork();
-  if (mode() != Mode::kSwap && !forking_.load() && !keeps_state()) return;
+  if (!forking_.load() && !evicts()) return;
   for (unsigned i = 0; i < SwapFiles::kMost; ++i) files_[i].unlock_for_fork();
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->unlock_for_fork();

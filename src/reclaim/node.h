@@ -281,6 +281,7 @@ class NodeReclaim {
   uint64_t move_out(ClusterId c, uint64_t pages);
   uint64_t find_swapped(ClusterId c, uint64_t pages);
   uint64_t move_run_out(ClusterId c, unsigned first, unsigned end);
+  bool change_rights(ClusterId c, unsigned first, unsigned end);
   bool undo_uncounted_move(Pfn pfn);
   Pages write_out(ClusterId c, ScanControl& sc, Workbench& bench, uint64_t only = ~uint64_t{0});
   uint64_t store(ClusterId c, uint64_t pages, SwapEntry* entries, bool may_write, Workbench& bench);

@@ -351,7 +351,7 @@ ReclaimStats Reclaimer::stats() {
 }
 
 void Reclaimer::stop_evictions() {
-  if (!can_swap()) return;
+  if (!evicts()) return;
   while (forking_.exchange(true)) os::yield();
   while (evicting_.load() != 0) os::yield();
 }
@@ -376,7 +376,7 @@ bool Reclaimer::stop_faults() {
 }
 
 void Reclaimer::go_on() {
-  if (!can_swap()) return;
+  if (!evicts()) return;
   still_.store(false);
   forking_.store(false);
 }

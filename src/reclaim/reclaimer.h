@@ -384,7 +384,9 @@ class Reclaimer {
   Pages shrink_files(const Kswapd& kswapd, Pages count, unsigned priority, bool& none_of_heap);
   uint64_t pause_ms(Kswapd& kswapd);
   bool use_system_swap();
+  // Whether something is away though faults are not seen; and whether kswapd evicts anything.
   bool keeps_state() const { return mode() == Mode::kPageout || puts_objects_away(); }
+  bool evicts() const { return mode() == Mode::kSwap || keeps_state(); }
   int64_t uncounted() const;
   void look_for_unseen(Kswapd& kswapd);
   void note_stall(uint64_t us);

@@ -2,7 +2,7 @@
  * by system calls has the results that it has without weir, on memory that is away as well: unmapping parts, other
  * mappings in its place, moving, protecting, giving content up, forks. */
 // limit: cases=swapped,parts,fixed,reserve,place,far,wish,remap,protect,advise,fork,threads,stack,ring,reused,handler
-// limit: timeout=60
+// limit: cases=code timeout=60
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -69,6 +69,76 @@ static void swapped(void) {
   for (int round = 0; round < 2; ++round)
     for (int i = 0; i < 20; ++i) check_pages(p[i], (i % 4 == 0 ? 6 : 2) * MIB, p[i], 0);
   for (int i = 0; i < 20; ++i) CHECK(munmap(p[i], (i % 4 == 0 ? 6 : 2) * MIB) == 0);
+  expect_within_limit(0);
+}
+
+/* A function that returns a number. */
+static void put_code(char* at, uint32_t result) {
+#ifdef __x86_64__
+  const unsigned char code[] = {0xb8,
+                                (unsigned char)result,
+                                (unsigned char)(result >> 8),
+                                (unsigned char)(result >> 16),
+                                (unsigned char)(result >> 24),
+                                0xc3};
+#else
+  const uint32_t code[] = {0x52800000u | (result & 0xffff) << 5, 0xd65f03c0u};
+#endif
+  memcpy(at, code, sizeof code);
+}
+
+static void check_code(char* at, uint32_t result) {
+  uint32_t (*function)(void);
+  memcpy(&function, &at, sizeof at);
+  CHECK(function() == result);
+}
+
+enum { kCodePages = 512, kCodePart = 5 };
+
+/* In the second half of a block, only every other part may be executed. */
+static int may_be_executed(unsigned page) {
+  return page < kCodePages / 2 || (page - kCodePages / 2) % (2 * kCodePart) >= kCodePart;
+}
+
+static void check_code_page(char* block, unsigned page, uint32_t result) {
+  if (may_be_executed(page)) check_code(block + page * PAGE, result);
+  const uint64_t* words = (const uint64_t*)(block + page * PAGE);
+  uint64_t x = number(block, page);
+  for (size_t w = 0; w < kWordsPerPage; ++w) {
+    const uint64_t wanted = page % 2 == 0 ? x : ((x = x * 0xd6e8feb86659fd93u + w) | 1);
+    CHECK(w == 0 || words[w] == wanted);
+  }
+}
+
+/* Memory that may be executed, as some collectors and compilers make it. */
+static void code(void) {
+  enum { kBlocks = 20, kPages = kCodePages };
+  char* p[kBlocks];
+  for (unsigned i = 0; i < kBlocks; ++i) {
+    p[i] = map(kPages * PAGE, kReadWrite | PROT_EXEC);
+    for (unsigned page = kPages / 2; page < kPages; page += 2 * kCodePart)
+      CHECK(mprotect(p[i] + page * PAGE, (page + kCodePart < kPages ? kCodePart : kPages - page) * PAGE, kReadWrite) ==
+            0);
+    fill_pages(p[i], kPages * PAGE, p[i]);
+    for (unsigned page = 0; page < kPages; ++page) put_code(p[i] + page * PAGE, page + i);
+    __builtin___clear_cache(p[i], p[i] + kPages * PAGE);
+    expect_within_limit(0);
+  }
+  size_t away = 0;
+  for (unsigned i = 0; i < kBlocks; ++i) away += bytes_away(p[i], kPages * PAGE);
+  CHECK(memory_limit() == 0 || away > 10 * MIB);
+  for (unsigned round = 0; round < 3; ++round) {
+    for (unsigned i = 0; i < kBlocks; ++i) {
+      for (unsigned n = 0; n < kPages; ++n) {
+        const unsigned page = round == 2 ? n * 37 % kPages : n;
+        check_code_page(p[i], page, page + i);
+      }
+      /* Some of it leaves with fewer rights, and comes back with all. */
+      CHECK(mprotect(p[i], kPages * PAGE / 4, kReadWrite) == 0);
+    }
+    for (unsigned i = 0; i < kBlocks; ++i) CHECK(mprotect(p[i], kPages * PAGE / 4, kReadWrite | PROT_EXEC) == 0);
+  }
+  for (unsigned i = 0; i < kBlocks; ++i) CHECK(munmap(p[i], kPages * PAGE) == 0);
   expect_within_limit(0);
 }
 
@@ -557,10 +627,10 @@ int main(int argc, char** argv) {
   static const struct {
     const char* name;
     void (*run)(void);
-  } cases[] = {{"swapped", swapped}, {"parts", parts},   {"fixed", fixed},    {"reserve", reserve},
-               {"place", place},     {"far", far},       {"wish", wish},      {"remap", remap},
-               {"protect", protect}, {"advise", advise}, {"fork", fork_both}, {"threads", threads},
-               {"stack", stack},     {"ring", ring},     {"reused", reused},  {"handler", handler}};
+  } cases[] = {{"swapped", swapped}, {"code", code},      {"parts", parts},     {"fixed", fixed}, {"reserve", reserve},
+               {"place", place},     {"far", far},        {"wish", wish},       {"remap", remap}, {"protect", protect},
+               {"advise", advise},   {"fork", fork_both}, {"threads", threads}, {"stack", stack}, {"ring", ring},
+               {"reused", reused},   {"handler", handler}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
     if (strcmp(argv[1], cases[i].name) == 0) return cases[i].run(), 0;
   CHECK(0);

@@ -152,8 +152,8 @@ sees '^empty 64$'
 # -- the list
 terminal tmux-256color
 command_line "stty -g >'$room/before'; echo line before; '$weir' top -d 0.2; echo status \$?; stty -g >'$room/after'"
-sees "^ *$limited swap  24\.0M 2[0-9]\.[0-9]M .* $lim$"
-sees "^ *$free none      - .* $fre$"
+sees "^ *$limited swap    24\.0M 2[0-9]\.[0-9]M .* $lim$"
+sees "^ *$free none        - .* $fre$"
 sees ' every 0\.2 s *$'
 sees "^ *$limited swap .* [1-9][0-9]* +[1-9][0-9]* +[1-9][0-9]* +[1-9][0-9]* $lim$" # it swaps, now
 lacks 'line before'
