@@ -68,7 +68,7 @@ bool PageSource::compact_for(const PageRequest& request) {
 }
 
 PageGrant PageSource::alloc_within_limit(const PageRequest& request) {
-  // A long run costs what is touched of it, where touches are seen: on the node that it lies on.
+  // A long run costs what is touched of it, where touches are seen, or looked for: on the node that it lies on.
   if (!request.block && reclaimer_->charges_by_touch(request.count, request.may_wait)) {
     PageGrant grant;
     if (!reclaimer_->reclaims_locally()) grant = get_page_from_freelist(request, Charge::kOnTouch, Mark::kLow);

@@ -134,7 +134,7 @@ long populated_runs(int pagemap, char*& begin, char* end, MappedRun* runs, unsig
   return find_runs(pagemap, kPopulated, begin, end, runs, most);
 }
 
-bool look_at_pages(int pagemap, const char* begin, unsigned pages, PageMasks& masks) {
+bool find_page_masks(int pagemap, const char* begin, unsigned pages, PageMasks& masks) {
   constexpr unsigned kMost = 64;
   uint64_t entries[kMost];
   const auto size = static_cast<long>(pages * sizeof(uint64_t));
@@ -170,7 +170,7 @@ bool system_takes_pages(int pagemap) {
   for (unsigned tries = 0; tries < kTries && masks.swapped == 0; ++tries) {
     *static_cast<volatile char*>(page) = 1;
     vm_page_out(page, kPageSize);
-    if (!look_at_pages(pagemap, page, 1, masks)) break;
+    if (!find_page_masks(pagemap, page, 1, masks)) break;
   }
   vm_unmap(page, kPageSize);
   return masks.swapped != 0;

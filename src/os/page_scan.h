@@ -1,6 +1,6 @@
 // Purpose: which pages of a stretch of addresses are mapped in this process at the moment, and whether they are a
 //          file's: all that can be known of mappings whose faults the kernel resolves by itself.
-// Thread safety: any thread. Invariants: errno is never touched; nothing is touched or brought in.
+// Thread safety: any thread. Invariants: errno is never touched; nothing that is looked at is touched or brought in.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ struct PageMasks {
 // The same without the page of zeros, which what was only read is mapped to: before Linux 6.7 that cannot be told.
 [[nodiscard]] long populated_runs(int pagemap, char*& begin, char* end, MappedRun* runs, unsigned most);
 // How `pages` pages from `begin` on are, at most 64; false: it cannot be told.
-[[nodiscard]] bool look_at_pages(int pagemap, const char* begin, unsigned pages, PageMasks& masks);
+[[nodiscard]] bool find_page_masks(int pagemap, const char* begin, unsigned pages, PageMasks& masks);
 // Whether the system swaps pages out when it is asked to (MADV_PAGEOUT, Linux 5.4): it may have no swap, or this
 // process's cgroup may not use it. Tries it with a page.
 [[nodiscard]] bool system_takes_pages(int pagemap);

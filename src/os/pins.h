@@ -15,7 +15,7 @@ namespace weir::os {
 // where it cannot be told.
 [[nodiscard]] bool has_registered_pages(int status);
 // 0 where the process can lift pages, see what refers to them, and give them back only where nothing does (vm_lift,
-// vm_gather, vm_drop_marked); or -errno: -EOPNOTSUPP before Linux 5.18, which lost such pages. `status` as above.
+// vm_gather, vm_page_out); or -errno: -EOPNOTSUPP before Linux 5.18, which lost such pages. `status` as above.
 [[nodiscard]] int why_not_lift(int status);
 // Whether pages can be given back where they are, too: of many ranges at once (vm_mark_many_droppable).
 [[nodiscard]] bool can_drop_in_place();

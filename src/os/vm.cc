@@ -237,10 +237,6 @@ bool vm_mark_many_droppable(const VmRange* ranges, unsigned count) {
   return advise_many(ranges, count, MADV_FREE) == static_cast<long>(bytes);
 }
 
-void vm_drop_marked(void* address, size_t bytes) {
-  advise(address, bytes, MADV_PAGEOUT);
-}
-
 void vm_page_out(void* address, size_t bytes) {
   advise(address, bytes, MADV_PAGEOUT);
 }

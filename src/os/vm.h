@@ -83,12 +83,9 @@ void vm_resident_masks(void* address, unsigned words, uint64_t* masks);
 // The same for several ranges, with one interrupt to the other processors where the kernel can (Linux 6.16). False when
 // one was refused (locked memory); those before it are marked.
 [[nodiscard]] bool vm_mark_many_droppable(const VmRange* ranges, unsigned count);
-// Gives the memory of such pages back that nothing but these addresses refers to; it stays where it is pinned, for a
-// device for instance, or shared, where it was written, and where the kernel has it in hand at the moment
-// (MADV_PAGEOUT).
-void vm_drop_marked(void* address, size_t bytes);
-// Asks the system to swap the range out, if it has swap (MADV_PAGEOUT, Linux 5.4); what it leaves there is shared,
-// pinned or locked.
+// Gives the memory of pages back that nothing but these addresses refers to (MADV_PAGEOUT, Linux 5.4): marked ones that
+// were not written since are dropped, the others swapped out, if the system has swap. What is pinned, for a device for
+// instance, shared or locked stays, and what the kernel has in hand at the moment.
 void vm_page_out(void* address, size_t bytes);
 // Whether some of the range is locked in memory (mlock).
 [[nodiscard]] bool vm_is_locked(void* address, size_t bytes);

@@ -105,9 +105,12 @@ void NodeReclaim::release_in_child() {
     cluster.busy.store(0);
   }
   nr_swapped_.store(swapped);
-  // And clusters that it had taken off their list.
-  for (ClusterId c = 0; c < end; ++c)
+  for (ClusterId c = 0; c < end; ++c) {
+    // Of owners, what is away was forgotten before.
+    count_away(c, map_[c].swapped.load(), 1, Away::kSwapped);
+    // It may have taken some off their list.
     if ((zone_->resident_mask(c) & map_[c].allocated.load()) != 0) list_present(c);
+  }
 }
 
 }  // namespace weir

@@ -98,7 +98,7 @@ void NodeReclaim::drop_marked(const Lift& lift) {
     while (++n < lift.count && are_side_by_side(last->id, lift.clusters[n].id)) last = &lift.clusters[n];
     char* const end =
         zone_->address((last->id + 1) * kClusterPages) - static_cast<size_t>(std::countl_zero(last->seen)) * kPageSize;
-    os::vm_drop_marked(begin, static_cast<size_t>(end - begin));
+    os::vm_page_out(begin, static_cast<size_t>(end - begin));
   }
 }
 

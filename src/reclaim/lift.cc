@@ -301,7 +301,7 @@ bool NodeReclaim::copy_and_drop(Lift& lift, const os::VmRange* ranges, unsigned 
   if (!marked || !copied || may_be_pinned())
     pause_lifting();
   else
-    os::vm_drop_marked(lift.memory, bytes);
+    os::vm_page_out(lift.memory, bytes);
   return true;
 }
 

@@ -18,11 +18,14 @@ constexpr uint64_t kLongRunParts = 4;
 
 }  // namespace
 
-// On the first kswapd, before anybody knows the mode.
+// On the first kswapd, before anybody knows the mode. The child of a fork does as its parent did: what that had swapped
+// by itself, the system does not bring back; and what the system has of it is so, however full its swap is by now.
 bool Reclaimer::use_system_swap() {
-  if (!options_->system_swap || !os::vm_system_swaps()) return false;
+  const bool as_before = stays_blind_ && mode() == Mode::kPageout;
+  if (!as_before && (stays_blind_ || zeros_ != nullptr)) return false;
+  if (!options_->system_swap || !(as_before || os::vm_system_swaps())) return false;
   if (pagemap_ == kNotOpened) pagemap_ = os::open_pagemap(held_.proc);
-  if (pagemap_ < 0 || !os::system_takes_pages(pagemap_)) return false;
+  if (pagemap_ < 0 || !(as_before || os::system_takes_pages(pagemap_))) return false;
   for (unsigned i = 0; i < nr_nodes_; ++i)
     if (nodes_[i] != nullptr) nodes_[i]->use_system_swap(pagemap_);
   return true;

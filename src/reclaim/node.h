@@ -429,7 +429,7 @@ class NodeReclaim {
   std::atomic<uint64_t> pool_counted_{0};
   std::atomic<uint32_t> pack_next_{0};   // where pack_pool goes on
   std::atomic<bool> has_unseen_{false};  // pages may leave, and come back, without being seen (page_out.cc)
-  int pagemap_ = -1;
+  int pagemap_ = -1;                     // where it is looked for then
   // By the node's kswapd: where empty_old_files goes on, and how many clusters it has gone through in vain.
   ClusterId empty_next_ = 0, emptied_in_vain_ = 0;
   std::atomic<const Lift*> in_place_{nullptr};  // whose pages the evictor may miss at the moment

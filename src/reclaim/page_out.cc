@@ -88,7 +88,8 @@ Pages NodeReclaim::page_out_claimed(ClusterId c, uint64_t pages) {
   const auto look = [&] {
     os::PageMasks now;
     // What cannot be told is taken for what stays.
-    if (!os::look_at_pages(pagemap_, zone_->address(c * kClusterPages), kClusterPages, now)) now.present = ~uint64_t{0};
+    if (!os::find_page_masks(pagemap_, zone_->address(c * kClusterPages), kClusterPages, now))
+      now.present = ~uint64_t{0};
     return now;
   };
   ask_to_swap(c, pages);
@@ -116,11 +117,14 @@ Pages NodeReclaim::page_out_claimed(ClusterId c, uint64_t pages) {
   return Pages(pages_in(gone));
 }
 
-// The same for an owner's pages (compare shrink_owner.cc): there is no Standby, and so but one hand.
+// The same for an owner's pages (compare shrink_owner.cc): there is no Standby, and so but one hand. What came back
+// unseen may have taken the owner above its limit, where no allocation of a few pages would get it down again.
 void NodeReclaim::page_out_owner(PageOwner& owner, ScanControl& sc) {
   const Pages scanned_before = sc.scanned, reclaimed_before = sc.reclaimed;
   const ClusterId first = cluster_of(owner.first_page()), end = cluster_of(owner.end_page() - 1) + 1;
   std::atomic<uint32_t>& hand = owner.hand(PageOwner::kUnmap);
+  if (const uint64_t now = owner.resident().v; owner.limit() != PageOwner::kNoLimit && now > owner.limit())
+    sc.to_reclaim += Pages(now - owner.limit());
   for (uint64_t steps = 0, all = uint64_t{kOwnerRounds} * (end - first); steps < all; ++steps) {
     if (sc.reclaimed >= sc.to_reclaim || (sc.is_pause_due() && !sc.pause())) break;
     sc.haste = static_cast<unsigned>(steps / (end - first));

@@ -131,7 +131,7 @@ class Reclaimer {
   [[nodiscard]] bool wait_for_pages(NodeReclaim& node, Pages count);
   // Whether a run of so many pages is charged by what is touched of it. `may_wait`: who asks would wait for memory.
   bool charges_by_touch(Pages count, bool may_wait) const;
-  // Makes the touches of such a run's pages seen; false: it must be charged as a whole.
+  // Makes the touches of such a run's pages seen, or has them looked for; false: it must be charged as a whole.
   [[nodiscard]] bool watch(Zone& zone, Pfn first, Pages count);
   // Where touches are seen, these are runs from this many pages on: below, the faults would cost more than the memory
   // is worth.

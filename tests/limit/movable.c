@@ -6,15 +6,7 @@
 #include <stdatomic.h>
 
 #include "limit.h"
-#include "weir/movable.h"
-
-/* They come from the library that is preloaded. */
-#pragma weak weir_movable_alloc
-#pragma weak weir_movable_free
-#pragma weak weir_movable_pin
-#pragma weak weir_movable_unpin
-#pragma weak weir_movable_compact
-#pragma weak weir_debug_verify
+#include "weak_movable.h"
 
 enum { kThreads = 3, kObjects = 1200, kForks = 8, kRounds = 12 };
 

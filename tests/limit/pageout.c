@@ -2,24 +2,22 @@
  * and brings them back. Twice the limit as a data set (swapped); the same by threads that fault, change and free all
  * the time (threads), and in children of forks (forked); memory that is charged by what is touched of it, though
  * touches are not seen (sparse); what moves or drops content, and system calls on memory that is away (calls); objects
- * with handles (objects). Needs swap of the system's (vm.pageout). */
-// limit: cases=swapped,threads,forked,sparse,calls,objects weir timeout=120
+ * with handles (objects); a heap at a limit of its own, also in a child (heaps); a tenth of the data as limit (tight).
+ * Needs swap of the system's (vm.pageout). */
+// limit: cases=swapped,threads,forked,sparse,calls,objects,heaps,tight weir timeout=120
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/sysinfo.h>
 
 #include "limit.h"
-#include "weir/movable.h"
-
-/* They come from the library that is preloaded. */
-#pragma weak weir_movable_alloc
-#pragma weak weir_movable_free
-#pragma weak weir_movable_pin
-#pragma weak weir_movable_unpin
-#pragma weak weir_movable_compact
-#pragma weak weir_debug_verify
+#include "weak_movable.h"
 
 enum { kThreads = 3, kSeconds = 4, kObjects = 3000 };
+
+#pragma weak weir_heap_create
+#pragma weak weir_heap_destroy
+#pragma weak weir_heap_malloc
+#pragma weak weir_heap_stats
 
 static struct Dataset data, own[kThreads];
 static atomic_int stop;
@@ -238,6 +236,66 @@ static void objects(void) {
   expect_swap_empty();
 }
 
+static size_t in_memory(weir_heap_t heap) {
+  weir_heap_info info;
+  CHECK(weir_heap_stats(heap, &info, sizeof info) == 0 && info.swapped <= info.charged);
+  return info.charged - info.swapped;
+}
+
+/* Of what is given out, at most its limit is in memory when the heap has just been given more. */
+static void add_to_heap(weir_heap_t heap, size_t limit) {
+  struct Block* block = &data.blocks[data.count];
+  const size_t size = (16 + 8 * (data.count % 24)) * KIB;
+  block->words = weir_heap_malloc(heap, size);
+  CHECK(block->words != NULL);
+  block->count = size / 8;
+  data.bytes += size;
+  write_block(&data, data.count++, 1);
+  CHECK(in_memory(heap) <= limit + size);
+}
+
+static void heaps(void) {
+  const size_t limit = memory_limit() / 4;
+  weir_heap_options options = WEIR_HEAP_OPTIONS_INIT;
+  options.limit = limit;
+  weir_heap_t heap = weir_heap_create("small", &options);
+  CHECK(heap != NULL);
+  while (data.bytes < 3 * limit) add_to_heap(heap, limit);
+  verify();
+  pid_t child = fork();
+  if (child == 0) {
+    CHECK(in_memory(heap) <= limit + MIB);
+    check_data(&data);
+    verify();
+    while (data.bytes < 5 * limit) add_to_heap(heap, limit);
+    check_data(&data);
+    verify();
+    CHECK(weir_heap_malloc(heap, limit + PAGE) == NULL);
+    CHECK(weir_heap_destroy(heap) == 0);
+    expect_swap_empty();
+    _exit(0);
+  }
+  expect_success(child);
+  CHECK(weir_heap_malloc(heap, limit + PAGE) == NULL);
+  check_data(&data);
+  CHECK(weir_heap_destroy(heap) == 0);
+  verify();
+  expect_swap_empty();
+}
+
+static void tight(void) {
+  make_data(&data, 10 * memory_limit());
+  for (int round = 2; round < 4; ++round) {
+    check_data(&data);
+    rewrite_data(&data, (uint32_t)round);
+  }
+  expect_within_limit_soon(0);
+  check_data(&data);
+  verify();
+  free_data(&data);
+  expect_swap_empty();
+}
+
 static void inside(const char* name) {
   if (strcmp(name, "inside_swapped") == 0) swapped();
   if (strcmp(name, "inside_threads") == 0) with_threads(NULL);
@@ -245,6 +303,8 @@ static void inside(const char* name) {
   if (strcmp(name, "inside_sparse") == 0) sparse();
   if (strcmp(name, "inside_calls") == 0) calls();
   if (strcmp(name, "inside_objects") == 0) objects();
+  if (strcmp(name, "inside_heaps") == 0) heaps();
+  if (strcmp(name, "inside_tight") == 0) tight();
   fprintf(stderr, "lived\n");
 }
 
@@ -252,7 +312,7 @@ static void start_inside(void* name) {
   char argument[64];
   snprintf(argument, sizeof argument, "inside_%s", (const char*)name);
   become_nobody_else();
-  exec_self(argument, "limit=24M");
+  exec_self(argument, strcmp(name, "tight") == 0 ? "limit=4M" : "limit=24M");
 }
 
 int main(int argc, char** argv) {

@@ -247,7 +247,7 @@ TEST_F(Standby, WhatTheProgramGaveUpMayBeDroppedThere) {
     if (!is_standby(i)) continue;
     ++standby;
     char* const at = a_.node().staging_address(pfn(i));
-    os::vm_drop_marked(at, kPageSize);
+    os::vm_page_out(at, kPageSize);
     dropped += os::vm_resident(at, kPageSize) == Pages(0);
   }
   if (dropped == 0) GTEST_SKIP() << "where the kernel makes pages dirty when it moves them";

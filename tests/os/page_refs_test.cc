@@ -41,7 +41,7 @@ class PageRefsTest : public testing::Test {
   // than the one this thread is on by then.
   void drop_until_left(uint64_t pages) {
     for (int tries = 0; tries < 1000 && vm_resident_mask(p_, kPages) != pages; ++tries) {
-      vm_drop_marked(p_, kBytes);
+      vm_page_out(p_, kBytes);
       usleep(1000);
     }
   }

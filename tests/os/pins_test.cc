@@ -31,7 +31,7 @@ constexpr size_t kBytes = 16 * kPageSize;
 bool drop_until(char* p, uint64_t resident) {
   constexpr int kTries = 1000;
   for (int i = 0; i < kTries; ++i) {
-    vm_drop_marked(p, kBytes);
+    vm_page_out(p, kBytes);
     if (vm_resident_mask(p, kBytes / kPageSize) == resident) return true;
     sleep_ms(1);
   }
@@ -97,7 +97,7 @@ TEST_F(Dropped, IsWhatNothingRefersTo) {
   std::vector<char> spliced(kPageSize);
   ASSERT_EQ(read(ends[0], spliced.data(), kPageSize), static_cast<ssize_t>(kPageSize));
   EXPECT_EQ(memcmp(p_ + kPageSize, spliced.data(), kPageSize), 0);
-  for (int i = 0; i < 10; ++i) vm_drop_marked(p_, kBytes);
+  for (int i = 0; i < 10; ++i) vm_page_out(p_, kBytes);
   EXPECT_EQ(vm_resident_mask(p_, kBytes / kPageSize), 2u);
   close(ends[0]);
   close(ends[1]);
@@ -121,7 +121,7 @@ TEST_F(Dropped, IsNotWhatWasMovedAndMadeDirty) {
   for (size_t at = 0; at < kBytes / 2; at += kPageSize)
     EXPECT_EQ(make_dirty_if_there(proc_, to + at), Dirty::kMade) << at;
   // The others go where moving does not make them dirty by itself (Linux 6.18).
-  for (int i = 0; i < 10; ++i) vm_drop_marked(to, kBytes);
+  for (int i = 0; i < 10; ++i) vm_page_out(to, kBytes);
   EXPECT_EQ(vm_resident_mask(to, kBytes / kPageSize) & 0xff, 0xffu);
   EXPECT_TRUE(check_pattern(to, kBytes / 2, kBytes, 7));
   // A touch would wait for ever.

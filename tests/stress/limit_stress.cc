@@ -588,7 +588,7 @@ void be_short_of_memory(Shared& s, uint64_t seed) {
     const Pfn first = static_cast<Pfn>(random.below(blocks) * kPageblockPages);
     if (!node.is_armed(first / kPageblockPages)) continue;
     char* const at = random.below(4) == 0 ? node.staging_address(first) : s.a.zone().address(first);
-    os::vm_drop_marked(at, kPageblockPages * kPageSize);
+    os::vm_page_out(at, kPageblockPages * kPageSize);
   }
 }
 

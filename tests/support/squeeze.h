@@ -56,7 +56,7 @@ inline void list_all_pages() {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
-    if (sched_setaffinity(0, sizeof one, &one) == 0) os::vm_drop_marked(page, kPageSize);
+    if (sched_setaffinity(0, sizeof one, &one) == 0) os::vm_page_out(page, kPageSize);
   }
   if (page != nullptr) os::vm_unmap(page, kPageSize);
   sched_setaffinity(0, sizeof before, &before);
