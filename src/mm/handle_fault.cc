@@ -103,16 +103,25 @@ struct Filled {
   bool there_before;  // the first one was, with the content that it has; it is not protected
 };
 
+// Nobody waits for what comes ahead.
+os::Waking waking_of(const Fault& f) {
+  return f.bench.waker != nullptr && !f.ahead ? os::Waking::kLater : os::Waking::kAtOnce;
+}
+
 // Fills claimed pages from `content`; with `protect`, writes to them will be seen.
 Filled fill(const Fault& f, unsigned first, const char* content, unsigned pages, bool protect) {
   int error = 0;
   const int uffd = f.node.uffd_of(f.c);
   char* const address = f.address() + first * kPageSize;
-  size_t done = os::uffd_copy(uffd, address, content, pages * kPageSize, protect, error);
+  const os::Waking waking = waking_of(f);
+  size_t done = os::uffd_copy(uffd, address, content, pages * kPageSize, protect, error, waking);
   // The program divided its memory (mprotect): the page alone lies in one mapping.
   if (done == 0 && error == ENOENT && pages > 1)
-    done = os::uffd_copy(uffd, address, content, kPageSize, protect, error);
-  if (done >= kPageSize) return {static_cast<unsigned>(done >> kPageShift), false};
+    done = os::uffd_copy(uffd, address, content, kPageSize, protect, error, waking);
+  if (done >= kPageSize) {
+    if (waking == os::Waking::kLater) f.bench.waker->add(address, done);
+    return {static_cast<unsigned>(done >> kPageShift), false};
+  }
   // A page that could not be taken away may still be protected.
   static_cast<void>(os::uffd_write_protect(uffd, address, kPageSize, false));
   os::uffd_wake(uffd, address, kPageSize);
@@ -179,7 +188,9 @@ void forget_copies(const Fault& f, uint64_t pages) {
 // out again may still be protected, which is all there is to it then.
 void write_clean(const Fault& f) {
   forget_copies(f, f.bit);
-  static_cast<void>(os::uffd_write_protect(f.node.uffd_of(f.c), f.address(), kPageSize, false));
+  const os::Waking waking = waking_of(f);
+  static_cast<void>(os::uffd_write_protect(f.node.uffd_of(f.c), f.address(), kPageSize, false, waking));
+  if (waking == os::Waking::kLater) f.bench.waker->add(f.address(), kPageSize);
   f.node.release(f.c, f.bit);
 }
 

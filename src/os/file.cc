@@ -67,12 +67,15 @@ void set_nonblocking(int fd, bool on) {
   syscall6(SYS_ioctl, fd, FIONBIO, as_arg(&value));
 }
 
-void wait_readable(const int* fds, unsigned count) {
+uint32_t wait_readable(const int* fds, unsigned count) {
   constexpr unsigned kMost = 16;
   struct pollfd set[kMost];
   if (count > kMost) count = kMost;
   for (unsigned i = 0; i < count; ++i) set[i] = {fds[i], POLLIN, 0};
   syscall6(SYS_ppoll, as_arg(set), count, 0, 0, 0);
+  uint32_t readable = 0;
+  for (unsigned i = 0; i < count; ++i) readable |= uint32_t{set[i].revents != 0} << i;
+  return readable;
 }
 
 bool make_pipe(int ends[2]) {

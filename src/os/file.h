@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace weir::os {
 
@@ -16,8 +17,8 @@ namespace weir::os {
 [[nodiscard]] int open_read_write(const char* path);
 // Reads and writes that would wait fail with EAGAIN from now on, or wait again.
 void set_nonblocking(int fd, bool on);
-// Waits until one of the descriptors (at most 16) can be read, or a signal comes.
-void wait_readable(const int* fds, unsigned count);
+// Waits until one of the descriptors (at most 16) can be read, or a signal comes; bit n: descriptor n can be.
+uint32_t wait_readable(const int* fds, unsigned count);
 // Makes a pipe: ends[0] reads without waiting, ends[1] writes; false when there are no descriptors left.
 [[nodiscard]] bool make_pipe(int ends[2]);
 // True when nobody can write to the pipe any more.

@@ -234,12 +234,17 @@ const volatile uint32_t* cpu_word() {
   return reinterpret_cast<const volatile uint32_t*>(area + offsetof(struct rseq, cpu_id));
 }
 
-bool run_on_cpu(unsigned cpu) {
+bool run_on_cpu(uint32_t thread, unsigned cpu) {
   // Masks of 1024 processors, the most that Linux distributions are built for... more are left unbound.
   unsigned long mask[1024 / 64] = {};
   if (cpu >= 1024) return false;
   mask[cpu / 64] = 1ul << (cpu % 64);
-  return syscall6(SYS_sched_setaffinity, 0, sizeof(mask), as_arg(mask)) == 0;
+  return syscall6(SYS_sched_setaffinity, thread, sizeof(mask), as_arg(mask)) == 0;
+}
+
+void run_when_idle() {
+  const struct sched_param none = {};
+  syscall6(SYS_sched_setscheduler, 0, SCHED_IDLE, as_arg(&none));
 }
 
 bool run_where(uint32_t thread) {

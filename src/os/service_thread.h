@@ -40,8 +40,10 @@ void close_all_descriptors_but(const int* kept, unsigned nr_kept);
 uint32_t thread_id();
 // Where the kernel keeps the processor number of the calling thread (its rseq area); null when it has none.
 const volatile uint32_t* cpu_word();
-// Binds the calling thread to one processor; false when the system refuses.
-[[nodiscard]] bool run_on_cpu(unsigned cpu);
+// Binds a thread of the process (0: the calling one) to one processor; false when the system refuses.
+[[nodiscard]] bool run_on_cpu(uint32_t thread, unsigned cpu);
+// From now on the calling thread runs only where nothing else wants to (SCHED_IDLE).
+void run_when_idle();
 // Lets it run wherever that thread of the process may; false when the system refuses.
 [[nodiscard]] bool run_where(uint32_t thread);
 void yield();

@@ -149,11 +149,12 @@ long uffd_unregister(int uffd, void* address, size_t bytes) {
   return request(uffd, UFFDIO_UNREGISTER, &r);
 }
 
-size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_protect, int& error) {
+size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_protect, int& error, Waking waking) {
+  const uint64_t mode =
+      (write_protect ? UFFDIO_COPY_MODE_WP : 0) | (waking == Waking::kLater ? UFFDIO_COPY_MODE_DONTWAKE : 0);
   size_t done = 0;
   while (done < bytes) {
-    uffdio_copy c = {address_of(to) + done, address_of(from) + done, bytes - done,
-                     write_protect ? UFFDIO_COPY_MODE_WP : 0ull, 0};
+    uffdio_copy c = {address_of(to) + done, address_of(from) + done, bytes - done, mode, 0};
     const long result = request(uffd, UFFDIO_COPY, &c);
     if (result == 0) return bytes;
     if (c.copy > 0) done += static_cast<size_t>(c.copy);
@@ -195,8 +196,10 @@ long uffd_move_present(int uffd, void* to, void* from) {
   }
 }
 
-long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect) {
-  uffdio_writeprotect w = {{address_of(address), bytes}, protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0ull};
+long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect, Waking waking) {
+  const uint64_t mode =
+      (protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0) | (waking == Waking::kLater ? UFFDIO_WRITEPROTECT_MODE_DONTWAKE : 0);
+  uffdio_writeprotect w = {{address_of(address), bytes}, mode};
   return request(uffd, UFFDIO_WRITEPROTECT, &w);
 }
 

@@ -35,17 +35,21 @@ enum class UffdWay : uint8_t { kSyscall, kDevice, kUserMode };
 [[nodiscard]] long uffd_register(int uffd, void* address, size_t bytes, bool write_protect);
 [[nodiscard]] long uffd_unregister(int uffd, void* address, size_t bytes);
 
+// Who waits for pages is woken at once, or by a uffd_wake to come.
+enum class Waking : bool { kAtOnce, kLater };
 // Fills missing pages with copies of `from` and wakes who waits for them. Returns the bytes filled, which are fewer
 // than asked for when something stood in the way: then `error` is EEXIST (a page is there), EAGAIN, ENOENT and so on.
 // `write_protect`: writes to them are reported, too (the range was registered with write_protect).
-[[nodiscard]] size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_protect, int& error);
+[[nodiscard]] size_t uffd_copy(int uffd, void* to, const void* from, size_t bytes, bool write_protect, int& error,
+                               Waking waking = Waking::kAtOnce);
 // Moves present pages of [from, from + bytes) to `to`, which must be registered and have none there; holes are skipped.
 // Returns the bytes that are done, as above (EBUSY: a pinned or shared page).
 [[nodiscard]] size_t uffd_move(int uffd, void* to, void* from, size_t bytes, int& error);
 // Moves one page that is there to an address that has none; 0, or -ENOENT: none was there, -EBUSY: pinned or shared.
 [[nodiscard]] long uffd_move_present(int uffd, void* to, void* from);
 // Write-protects or not; whoever waits for the pages is woken when protection ends.
-[[nodiscard]] long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect);
+[[nodiscard]] long uffd_write_protect(int uffd, void* address, size_t bytes, bool protect,
+                                      Waking waking = Waking::kAtOnce);
 // Whether nothing at all is mapped at this page of a registered range; then a page of zeros is afterwards.
 [[nodiscard]] bool uffd_fill_if_empty(int uffd, void* page);
 // From now on a touch of these missing pages raises SIGBUS (Linux 6.6); who waits for them is woken.

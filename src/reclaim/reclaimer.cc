@@ -210,6 +210,9 @@ bool Reclaimer::start_handlers() {
     handler.shard = i;
     handler.cpu = -1;
     handler.bench.abandon_reads();
+    handler.bench.waker = nullptr;
+    handler.waker.forget();
+    handler.most_moves = static_cast<unsigned>(options_->waker_moves);
     if (os::start_service_thread(handler.stack, os::FileTable::kShared, handler_main, &handler) < 0) return false;
   }
   return true;

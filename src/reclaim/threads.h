@@ -12,6 +12,7 @@
 #include "reclaim/budget_pool.h"
 #include "reclaim/node.h"
 #include "reclaim/shrinkers.h"
+#include "reclaim/waker.h"
 #include "reclaim/workbench.h"
 
 namespace weir {
@@ -26,6 +27,10 @@ struct Handler {
   std::atomic<bool> at_work{false};
   uint32_t last_thread = 0;  // whose fault was served last
   unsigned in_a_row = 0;     // and how many more before it were the same thread's
+  unsigned moves = 0;        // to another processor, with one fault after the other of one thread
+  unsigned most_moves = 0;   // after which the waker is to help
+  unsigned with_waker = 0;   // faults since it does
+  Waker waker;
   os::ServiceStack stack;
   Workbench bench;
 };

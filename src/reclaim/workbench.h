@@ -18,6 +18,7 @@
 namespace weir {
 
 class NodeReclaim;
+class Waker;
 
 // Pages that were lifted from their addresses, or are dropped in place, and whose fate is decided together (lift.cc).
 // They are claimed, and their clusters owned, until then.
@@ -111,6 +112,7 @@ struct Workbench {
   // Only one thread faults here at present. It waits for what it touched whatever happens, so that a read that waits
   // too holds up nobody, and is faster than one that is told of later.
   bool alone = false;
+  Waker* waker = nullptr;       // who wakes threads whose pages have come; null: whoever brings them
   unsigned files_in_a_row = 0;  // pages that faults read from a swap file, since one was decompressed
   bool stalls = false;          // the thread that is served now counts as stalled
   Read reads[kReads];

@@ -324,7 +324,7 @@ TEST(ServiceThread, DoesNotKeepTheProcessAlive) {
 TEST(ServiceThread, RunsOnAProcessorThatExists) {
   std::thread([] {
     const unsigned cpu = static_cast<unsigned>(sched_getcpu());
-    EXPECT_TRUE(run_on_cpu(cpu));
+    EXPECT_TRUE(run_on_cpu(0, cpu));
     cpu_set_t set;
     ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
     EXPECT_EQ(CPU_COUNT(&set), 1);
@@ -332,10 +332,19 @@ TEST(ServiceThread, RunsOnAProcessorThatExists) {
     if (const volatile uint32_t* word = cpu_word(); word != nullptr && static_cast<int>(*word) >= 0) {
       EXPECT_EQ(*word, cpu);
     }
-    EXPECT_FALSE(run_on_cpu(1023)) << "more than this machine has";
-    EXPECT_FALSE(run_on_cpu(1024)) << "more than a mask holds";
+    EXPECT_FALSE(run_on_cpu(0, 1023)) << "more than this machine has";
+    EXPECT_FALSE(run_on_cpu(0, 1024)) << "more than a mask holds";
     EXPECT_EQ(static_cast<unsigned>(sched_getcpu()), cpu);
   }).join();
+}
+
+TEST(ServiceThread, RunsOnlyWhereNothingElseDoes) {
+  std::thread([] {
+    EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
+    run_when_idle();
+    EXPECT_EQ(sched_getscheduler(0), SCHED_IDLE);
+  }).join();
+  EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER) << "the calling thread alone";
 }
 
 TEST(ServiceThread, RunsWhereAnotherThreadMay) {
@@ -343,7 +352,7 @@ TEST(ServiceThread, RunsWhereAnotherThreadMay) {
   std::thread([&] {
     cpu_set_t all, set;
     ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
-    ASSERT_TRUE(run_on_cpu(static_cast<unsigned>(sched_getcpu())));
+    ASSERT_TRUE(run_on_cpu(0, static_cast<unsigned>(sched_getcpu())));
     EXPECT_TRUE(run_where(first));
     ASSERT_EQ(sched_getaffinity(0, sizeof(set), &set), 0);
     EXPECT_TRUE(CPU_EQUAL(&set, &all));
@@ -354,7 +363,7 @@ TEST(ServiceThread, RunsWhereAnotherThreadMay) {
       std::atomic<uint32_t> bound{0};
       std::atomic<bool> done{false};
       std::thread other([&] {
-        EXPECT_TRUE(run_on_cpu(cpu));
+        EXPECT_TRUE(run_on_cpu(0, cpu));
         bound = thread_id();
         while (!done) sched_yield();
       });

@@ -283,5 +283,34 @@ TEST_F(Uffd, WritesToProtectedCopiesAreReported) {
   writer.join();
 }
 
+// Nobody goes on before uffd_wake, whether a page was missing or protected.
+TEST_F(Uffd, WhoWaitsIsWokenLater) {
+  ASSERT_GE(uffd_register(fd_, a_, kBytes, features_.write_protect), 0);
+  std::atomic<bool> there{false};
+  std::thread reader([&] {
+    touch(a(0));
+    there = true;
+  });
+  EXPECT_EQ(read_one().address, a(0));
+  int error = 0;
+  ASSERT_EQ(uffd_copy(fd_, a(0), content_.page(0), kPageSize, features_.write_protect, error, Waking::kLater),
+            kPageSize);
+  EXPECT_TRUE(is_content(a(0), 0));
+  EXPECT_FALSE(there.load());
+  uffd_wake(fd_, a(0), kPageSize);
+  reader.join();
+  if (!features_.write_protect) return;
+  std::thread writer([&] {
+    *static_cast<volatile char*>(a(0)) = 'w';
+    there = false;
+  });
+  EXPECT_TRUE(read_one().write_protected);
+  ASSERT_GE(uffd_write_protect(fd_, a(0), kPageSize, false, Waking::kLater), 0);
+  EXPECT_TRUE(there.load());
+  uffd_wake(fd_, a(0), kPageSize);
+  writer.join();
+  EXPECT_EQ(*static_cast<volatile char*>(a(0)), 'w');
+}
+
 }  // namespace
 }  // namespace weir::os

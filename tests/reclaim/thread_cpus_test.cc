@@ -64,7 +64,7 @@ TEST_F(ThreadCpusTest, FollowsAThreadFromProcessorToProcessor) {
     thread = os::thread_id();
     cpus_.add();
     for (const unsigned cpu : all) {
-      EXPECT_TRUE(os::run_on_cpu(cpu));
+      EXPECT_TRUE(os::run_on_cpu(0, cpu));
       step.arrive_and_wait();
       step.arrive_and_wait();
     }
@@ -88,7 +88,7 @@ TEST_F(ThreadCpusTest, ManyThreadsAreToldApart) {
   for (unsigned i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       ids[i] = os::thread_id();
-      EXPECT_TRUE(os::run_on_cpu(all[i % all.size()]));
+      EXPECT_TRUE(os::run_on_cpu(0, all[i % all.size()]));
       cpus_.add();
       step.arrive_and_wait();
       step.arrive_and_wait();

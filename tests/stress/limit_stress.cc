@@ -74,6 +74,8 @@ constexpr Regime kRegimes[] = {
 
 // Regimes take turns with these. One is what two processors have by default.
 constexpr int64_t kHandlers[] = {1, 2, 8};
+// And with these: threads are always woken by a thread of their handler's; where it would chase them; never.
+constexpr int64_t kWakerMoves[] = {0, 8, 1024 * 1024, 0};
 
 [[noreturn]] void failed(const char* what, const void* p, size_t size) {
   fprintf(stderr, "limit_stress: %s: %p, %zu bytes\n", what, p, size);
@@ -626,7 +628,9 @@ int run_regime(const StressArguments& arguments, const Regime& regime, uint64_t 
   Options& options = s.a.options();
   options.decay_ms = 100;
   options.zswap = regime.zswap;
-  options.handlers = kHandlers[static_cast<size_t>(&regime - kRegimes) % std::size(kHandlers)];
+  const auto number = static_cast<size_t>(&regime - kRegimes);
+  options.handlers = kHandlers[number % std::size(kHandlers)];
+  options.waker_moves = kWakerMoves[number % std::size(kWakerMoves)];
   options.uffd_move = regime.moves;
   options.drop_in_place = regime.in_place;
   options.zswap_compressor = regime.compressor;
