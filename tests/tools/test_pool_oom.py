@@ -82,6 +82,10 @@ class Member:
         self.errors.seek(0)
         return self.errors.read().decode(errors="replace")
 
+    def touched_what_was_taken(self, status):
+        """It was filling a heap that agrees to go, when somebody else's request for memory took it."""
+        return status == -signal.SIGBUS and "which was emptied when memory ran out; touching it" in self.report()
+
     def end(self, number=signal.SIGKILL):
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -478,7 +482,9 @@ def killed_at_random(world, seconds):
                 check(member.ask(f"check {name}") != "wrong", f"wrong bytes in {name}", member)
             member.expect("ok", "verify")
         except Dead as dead:
-            check(dead.args[0] in (-signal.SIGTERM, -signal.SIGKILL), f"it ended with {dead.args[0]}", member)
+            status = dead.args[0]
+            as_asked = status in (-signal.SIGTERM, -signal.SIGKILL) or member.touched_what_was_taken(status)
+            check(as_asked, f"it ended with {status}", member)
     for member in members[1:]:
         member.end()
     last = members[0]
