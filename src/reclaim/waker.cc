@@ -58,8 +58,7 @@ bool Waker::watch() {
   seen_ = posted;
   if (!quiet) return false;
   const bool behind = is_behind();
-  // It may have been interrupted between the last two lines of run(). Whom it woke is woken for nothing.
-  wake_from(later(done_.load(std::memory_order_acquire), woken_));
+  wake_unfinished();
   if (behind) return true;
   watched_ = false;
   os::set_timer(timer_, 0);
@@ -76,8 +75,13 @@ void Waker::wake_from(uint32_t first) {
   woken_ = posted;
 }
 
+// The thread may have been interrupted between the last lines of run(). Whom it did wake is woken for nothing.
+void Waker::wake_unfinished() {
+  wake_from(later(done_.load(std::memory_order_acquire), woken_));
+}
+
 void Waker::stop() {
-  wake_all();
+  wake_unfinished();
   if (watched_) os::set_timer(timer_, 0);
   watched_ = false;
 }

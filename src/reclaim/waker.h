@@ -55,6 +55,7 @@ class Waker {
   // The first range that nobody has seen to yet.
   uint32_t next() const { return later(begun_.load(std::memory_order_acquire), woken_); }
   void wake_from(uint32_t first);
+  void wake_unfinished();
   static void main(void* waker);
   [[noreturn]] void run();
 
