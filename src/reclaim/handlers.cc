@@ -1,5 +1,6 @@
-// What the fault handlers do, each on a userfaultfd of its own: they read faults, go where the thread that waits is,
-// and have them resolved (mm/handle_fault.h); and what they do for that on the way.
+// What the fault handlers do, each on a userfaultfd of its own: they read faults, go where the thread that waits is, or
+// have it woken where it is (waker.h), and have them resolved (mm/handle_fault.h); and what they do for that on the
+// way.
 #include <errno.h>
 
 #include <algorithm>
@@ -26,11 +27,47 @@ constexpr unsigned kMovesInVain = 8;
 // second at 100 us a fault with a move.
 constexpr unsigned kMostMoves = 8192;
 // After so many faults it is tried without: a waker costs 2 us a fault, and the chase is over most often. (Bursts of
-// 32 faults with pauses take 5.7 us a fault, after 32 faults 26, because 8 of 100 us find out that it is needed still.)
+// 32 faults with pauses take 6 us a fault, after 32 faults 26, because 8 of 100 us find out that it is needed still.)
 constexpr unsigned kFaultsWithWaker = 256;
 
 Touch touch_of(const os::UffdFault& fault) {
   return fault.write_protected ? Touch::kProtected : fault.write ? Touch::kWrite : Touch::kRead;
+}
+
+void stop_waker(Handler& handler, bool helped) {
+  handler.waker.stop();
+  handler.bench.waker = nullptr;
+  handler.moves = 0;
+  const unsigned least = handler.least_moves;
+  handler.most_moves = helped ? least : std::max(least, std::min(handler.most_moves * 2, kMostMoves));
+}
+
+// Has the waker wake threads while the handler would be chasing its own (waker.h).
+void use_waker(Handler& handler, int uffd) {
+  if (handler.bench.waker == nullptr) {
+    if (handler.moves < handler.most_moves) return;
+    handler.moves = handler.with_waker = 0;
+    if (handler.waker.start(uffd, handler.cpu)) handler.bench.waker = &handler.waker;
+    return;
+  }
+  // Others are not to wait until this fault is resolved.
+  if (handler.waker.is_behind()) handler.waker.wake_all();
+  const bool in_vain = handler.moves >= kMovesInVain;
+  // A handler that is bound nowhere reads from a disk (follow).
+  if (!in_vain && handler.cpu >= 0 && ++handler.with_waker < kFaultsWithWaker) return;
+  stop_waker(handler, !in_vain);
+}
+
+// Sleeps, so that the waker runs, until there is a fault; the processor may turn out to be somebody else's.
+void let_waker_run(Handler& handler, int uffd, bool reading) {
+  if (reading) return handler.waker.wake_all();
+  handler.waker.post();
+  const int fds[] = {uffd, handler.waker.timer()};
+  for (;;) {
+    const uint32_t readable = os::wait_readable(fds, 2);
+    if ((readable & 2) != 0 && handler.waker.watch()) return stop_waker(handler, false);
+    if ((readable & 1) != 0) return;
+  }
 }
 
 }  // namespace
@@ -80,42 +117,6 @@ void Reclaimer::follow(Handler& handler, uint32_t thread) {
   if (handler.bench.waker != nullptr) handler.waker.move_to(cpu);
 }
 
-// Has the waker wake threads while the handler would be chasing its own (waker.h).
-void Reclaimer::use_waker(Handler& handler) {
-  if (handler.bench.waker == nullptr) {
-    if (handler.moves < handler.most_moves) return;
-    handler.moves = handler.with_waker = 0;
-    if (handler.waker.start(shards_.fds[handler.shard], handler.cpu)) handler.bench.waker = &handler.waker;
-    return;
-  }
-  // Others are not to wait until this fault is resolved.
-  if (handler.waker.is_behind()) handler.waker.wake_all();
-  const bool in_vain = handler.moves >= kMovesInVain;
-  // A handler that is bound nowhere reads from a disk (follow).
-  if (!in_vain && handler.cpu >= 0 && ++handler.with_waker < kFaultsWithWaker) return;
-  stop_waker(handler, !in_vain);
-}
-
-void Reclaimer::stop_waker(Handler& handler, bool helped) {
-  handler.waker.stop();
-  handler.bench.waker = nullptr;
-  handler.moves = 0;
-  const unsigned least = static_cast<unsigned>(options_->waker_moves);
-  handler.most_moves = helped ? least : std::max(least, std::min(handler.most_moves * 2, kMostMoves));
-}
-
-// Sleeps, so that the waker runs, until there is a fault; the processor may turn out to be somebody else's.
-void Reclaimer::let_waker_run(Handler& handler, bool reading) {
-  if (reading) return handler.waker.wake_all();
-  handler.waker.post();
-  const int fds[] = {shards_.fds[handler.shard], handler.waker.timer()};
-  for (;;) {
-    const uint32_t readable = os::wait_readable(fds, 2);
-    if ((readable & 2) != 0 && handler.waker.watch()) return stop_waker(handler, false);
-    if ((readable & 1) != 0) return;
-  }
-}
-
 void Reclaimer::wait_for_fault_or_read(Handler& handler) {
   int fds[SwapFiles::kMost + 1] = {shards_.fds[handler.shard]};
   unsigned count = 1;
@@ -156,7 +157,7 @@ void Reclaimer::run_handler(Handler& handler) {
       os::set_nonblocking(uffd, polls);
       waits = !polls;
     }
-    if (handler.bench.waker != nullptr) let_waker_run(handler, reading);
+    if (handler.bench.waker != nullptr) let_waker_run(handler, uffd, reading);
     const int got = os::uffd_read(uffd, faults, kMost);
     if (got == -EAGAIN && handler.bench.waker != nullptr && !reading) continue;
     if (got == -EAGAIN) {
@@ -177,7 +178,7 @@ void Reclaimer::run_handler(Handler& handler) {
       node->prefetch(pfn);
       if (node->refill(faults[i].thread, pfn)) continue;
       if (i == 0) follow(handler, faults[i].thread);
-      use_waker(handler);
+      use_waker(handler, uffd);
       note_thread(handler, faults[i].thread);
       story_.handle_fault(*this, *node, pfn, touch_of(faults[i]), handler.bench);
     }

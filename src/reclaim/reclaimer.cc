@@ -212,7 +212,7 @@ bool Reclaimer::start_handlers() {
     handler.bench.abandon_reads();
     handler.bench.waker = nullptr;
     handler.waker.forget();
-    handler.most_moves = static_cast<unsigned>(options_->waker_moves);
+    handler.least_moves = handler.most_moves = static_cast<unsigned>(options_->waker_moves);
     if (os::start_service_thread(handler.stack, os::FileTable::kShared, handler_main, &handler) < 0) return false;
   }
   return true;

@@ -266,9 +266,6 @@ class Reclaimer {
   void run_handler(Handler& handler);
   void begin_work(Handler& handler);
   void follow(Handler& handler, uint32_t thread);
-  void use_waker(Handler& handler);
-  void stop_waker(Handler& handler, bool helped);
-  void let_waker_run(Handler& handler, bool reading);
   static void note_thread(Handler& handler, uint32_t thread);
   void wait_for_fault_or_read(Handler& handler);
   bool set_up();

@@ -29,6 +29,7 @@ struct Handler {
   unsigned in_a_row = 0;     // and how many more before it were the same thread's
   unsigned moves = 0;        // to another processor, with one fault after the other of one thread
   unsigned most_moves = 0;   // after which the waker is to help
+  unsigned least_moves = 0;  // that this can be
   unsigned with_waker = 0;   // faults since it does
   Waker waker;
   os::ServiceStack stack;
