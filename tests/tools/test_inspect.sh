@@ -214,6 +214,15 @@ wait "$watcher"
 holds "the watcher of a process that ends ends with 0" [ $? = 0 ]
 holds "and has said how it was" grep -q ^Average: "$room/watched"
 refuses 66 "weir: process $limited: no such process" "$weir" meminfo "$limited"
+# One whose parent never asks for its status.
+bash -c '"$0" 1 >"$1" & echo $!; exec sleep 1000' "$holder" "$room/nobody" >"$room/orphan" &
+started+=("$!")
+disown "$!"
+becomes "it has started" grep -q ready "$room/nobody"
+orphan=$(cat "$room/orphan")
+kill -KILL "$orphan"
+becomes "it has ended, and is there still" grep -q '^State:.Z' "/proc/$orphan/status"
+refuses 66 "weir: process $orphan: no such process" "$weir" meminfo "$orphan"
 (for _ in $(seq 200); do LD_PRELOAD=$library /bin/true; done) &
 for _ in 1 2 3 4 5 6 7 8; do
   invoke "$weir" ps

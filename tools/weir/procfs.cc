@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
@@ -53,7 +54,9 @@ uint64_t labelled(const std::string& text, std::string_view label) {
 }
 
 // proc_pid_stat(5) counts from 1 and begins with the number and the name: utime is 14, stime 15.
-constexpr size_t kUserTime = 14 - 3, kSystemTime = 15 - 3;
+constexpr size_t kFlags = 9 - 3, kUserTime = 14 - 3, kSystemTime = 15 - 3;
+// Of those flags (include/linux/sched.h, PF_EXITING): it gives back what it has, or waits for its parent to ask.
+constexpr unsigned long kExiting = 4;
 
 // The first words of a stat file behind the name in brackets, which may itself have brackets and blanks; [0] is the
 // state, and the last the system's time.
@@ -103,7 +106,15 @@ std::vector<pid_t> all_processes() {
 }
 
 bool process_exists(pid_t pid) {
-  return access(fmt::format("/proc/{}", pid).c_str(), F_OK) == 0;
+  if (access(fmt::format("/proc/{}", pid).c_str(), F_OK) != 0) return false;
+  const std::string tasks = fmt::format("/proc/{}/task", pid);
+  const std::vector<pid_t> threads = numbered_entries(tasks);
+  const bool ended = std::all_of(threads.begin(), threads.end(), [&](pid_t thread) {
+    const std::vector<std::string> words = stat_words(fmt::format("{}/{}/stat", tasks, thread));
+    return words.size() <= kFlags || (strtoul(words[kFlags].c_str(), nullptr, 10) & kExiting) != 0;
+  });
+  // Threads that cannot be listed are somebody else's.
+  return threads.empty() ? access(tasks.c_str(), R_OK) != 0 && errno != ENOENT : !ended;
 }
 
 pid_t own_number_of(pid_t pid) {

@@ -16,6 +16,8 @@ constexpr pid_t kMostPid = 4194304;
 
 // The numbers of the processes there are, rising.
 [[nodiscard]] std::vector<pid_t> all_processes();
+// Whether a thread of it still runs: one that has ended stays in /proc until its memory is given back and its parent
+// has asked for its status.
 [[nodiscard]] bool process_exists(pid_t pid);
 // Whether the caller is the process's user.
 [[nodiscard]] bool is_own(pid_t pid);
