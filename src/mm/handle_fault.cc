@@ -460,6 +460,7 @@ void handle_fault(Reclaimer& reclaimer, NodeReclaim& node, Pfn pfn, Touch touch,
 }
 
 void finish_reads(Reclaimer& reclaimer, Workbench& bench) {
+  if (bench.nr_reads.load(std::memory_order_relaxed) == 0) return;
   constexpr unsigned kMost = 8;
   SwapQueue::Completion done[kMost];
   for (SwapQueue& queue : bench.queues) {

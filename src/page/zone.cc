@@ -210,6 +210,7 @@ uint64_t Zone::charge(uint32_t cluster, uint64_t pages) {
 }
 
 uint64_t Zone::uncharge(uint32_t cluster, uint64_t pages) {
+  if (pages == 0) return 0;
   const uint64_t changed = __atomic_fetch_and(&arena_.residency()[cluster], ~pages, __ATOMIC_RELEASE) & pages;
   resident_.fetch_sub(uint64_t{bitmap::weight(changed)}, std::memory_order_relaxed);
   return changed;

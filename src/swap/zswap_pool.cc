@@ -75,6 +75,7 @@ void ZswapPool::prefetch(uint64_t handle) const {
   if (zswap::is_same_filled(handle)) return;
   const char* const entry = slabs_.memory() + zswap::entry_place(handle);
   const size_t bytes = kHeader + zswap::entry_bytes(handle);
+  slabs_.prefetch(zswap::entry_place(handle));
   for (size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(entry + at);
 }
 
