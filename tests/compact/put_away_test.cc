@@ -129,6 +129,20 @@ TEST_F(PutAwayTest, WhatIsLockedStays) {
   expect_all();
 }
 
+// The kernel drops what lies before the locked pages, and then says that it could not.
+TEST_F(PutAwayTest, WhatIsLockedInPartIsNotLost) {
+  constexpr size_t kTail = 2 * kPageSize;
+  start();
+  for (size_t i = 0; i < 200; ++i) {
+    ASSERT_TRUE(add(kObject));
+    ASSERT_EQ(syscall(SYS_mlock, pin(objects_[i]) + kObject - kTail, kTail), 0);
+    unpin(objects_[i]);
+  }
+  fill(2 * kLimit);
+  EXPECT_GT(a_.node().swapped_pages(), 0u);
+  expect_all();
+}
+
 // The whole is more than may be in memory, and nothing of it is to be had elsewhere.
 TEST_F(PutAwayTest, WhatDoesNotCompressIsRefused) {
   start();
