@@ -12,19 +12,6 @@
 #include "reclaim/node.h"
 
 namespace weir {
-namespace {
-
-// Drops pages of the cluster at `address`; returns those that stay because the program has locked them (mlock). When
-// some of a range are, the kernel may have dropped those before them, and does not say so: each is asked for by itself.
-uint64_t purge_run(char* address, BitRun run) {
-  if (os::vm_purge(address + run.first * kPageSize, (run.end - run.first) * kPageSize)) return 0;
-  uint64_t locked = 0;
-  for (unsigned i = run.first; i < run.end; ++i)
-    if (!os::vm_purge(address + i * kPageSize, kPageSize)) locked |= uint64_t{1} << i;
-  return locked;
-}
-
-}  // namespace
 
 Pages NodeReclaim::store_closed(Pfn first, Pages count, Compressor& compressor) {
   Pages gone;
@@ -46,9 +33,7 @@ Pages NodeReclaim::store_closed_pages(ClusterId c, uint64_t pages, Compressor& c
   uint64_t rejected = 0;
   const uint64_t stored = store_lifted(pages, ~uint64_t{0}, address, entries, rejected, compressor);
   Pages gone = commit_lifted(c, stored, entries);
-  for (BitRun run = next_run(stored, 0); run.first < kClusterPages; run = next_run(stored, run.end)) {
-    const uint64_t locked = purge_run(address, run);
-    if (locked == 0) continue;
+  if (const uint64_t locked = stored & ~purge(c, stored); locked != 0) {
     // They are where they were.
     unstore(c, locked);
     rejected |= locked;

@@ -338,9 +338,10 @@ void NodeReclaim::list_zswap(ClusterId c) {
   map_[c].on_zswap = true;
 }
 
-// Claimed clean pages go without being stored again: they cannot be written, nor pinned for writing, before the handler
-// has ended that. Returns those that went.
-uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
+// Drops the content of claimed pages at their addresses; returns those that went, which are all but those that the
+// program has locked (mlock). Of a range of which a part is locked the kernel drops what lies before that, and does not
+// say so: there, each page is asked for by itself.
+uint64_t NodeReclaim::purge(ClusterId c, uint64_t pages) {
   os::VmRange ranges[kClusterPages / 2];
   uint64_t masks[kClusterPages / 2];
   unsigned count = 0;
@@ -352,8 +353,19 @@ uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
   for (unsigned done = 0; done < count; ++done) {
     const unsigned more = os::vm_purge_many(ranges + done, count - done);
     for (unsigned i = done; i < done + more; ++i) gone |= masks[i];
-    done += more;  // locked memory stays
+    done += more;
+    for (uint64_t left = done < count ? masks[done] : 0; left != 0; left &= left - 1) {
+      const unsigned i = static_cast<unsigned>(std::countr_zero(left));
+      if (os::vm_purge(zone_->address(c * kClusterPages + i), kPageSize)) gone |= uint64_t{1} << i;
+    }
   }
+  return gone;
+}
+
+// Claimed clean pages go without being stored again: they cannot be written, nor pinned for writing, before the handler
+// has ended that. Returns those that went.
+uint64_t NodeReclaim::drop_clean(ClusterId c, uint64_t pages) {
+  const uint64_t gone = purge(c, pages);
   if (gone == 0) return 0;
   map_.more(c).clean.fetch_and(~gone);
   map_[c].swapped.fetch_or(gone);

@@ -290,6 +290,7 @@ class NodeReclaim {
   void purge_garbage(const os::VmRange* ranges, const ClusterId* owners, const uint64_t* pages, unsigned count);
   Pages write_back_pool(Workbench& bench);
   uint64_t write_back_cluster(ClusterId c, Workbench& bench);
+  [[nodiscard]] uint64_t purge(ClusterId c, uint64_t pages);
   uint64_t drop_clean(ClusterId c, uint64_t pages);
   void note_evicted(ClusterId c, uint64_t pages);
   uint64_t age(ClusterId c, uint64_t pages, unsigned haste);
