@@ -226,6 +226,7 @@ bool populate_ahead(const Fault& f) {
   constexpr uint64_t kAll = ~uint64_t{0};
   const Zone& zone = f.node.zone();
   if (zone.free_budget() < zone.watermarks().high + Pages(kClusterPages)) return false;
+  if (zone.total() + Pages(kClusterPages) > zone.managed()) return false;
   if (empty_pages(f) != kAll || zone.resident_mask(f.c) != 0) return false;
   const uint64_t mine = f.node.claim(f.c, kAll);
   // The state may have changed before the claim.

@@ -126,13 +126,23 @@ bool Zone::grow_for_contiguous(Pages count) {
   return end > now ? grow(Pages(end - now), true) : true;
 }
 
+// What is being purged is not in use, either.
+Pages Zone::free_resident() const {
+  return buddy_.nr_free_resident() + Pages(isolated_resident_);
+}
+
+void Zone::show_free_resident() {
+  free_resident_.store(free_resident().v, std::memory_order_relaxed);
+  isolated_shown_.store(isolated_resident_, std::memory_order_relaxed);
+}
+
 // After every change: what changes all the time, and no more, because this is in the way of every run.
 void Zone::publish() {
-  free_resident_.store(buddy_.nr_free_resident().v, std::memory_order_relaxed);
+  show_free_resident();
   weir_stats_node* node = config_.published;
   if (node == nullptr) return;
   weir::publish(node->charged, charged_);
-  weir::publish(node->free_resident, buddy_.nr_free_resident().v);
+  weir::publish(node->free_resident, free_resident().v);
   weir::publish(node->counters[kAt_pgalloc_normal], counters_.pgalloc_normal);
   weir::publish(node->counters[kAt_pgfree], counters_.pgfree);
   weir::publish(node->counters[kAt_pageblock_stolen], buddy_.nr_stolen_pageblocks());
@@ -393,7 +403,7 @@ Pfn Zone::split_run(Pfn head, Pages count, Pages lead) {
 void Zone::after_fork_in_child() {
   if (isolated_ == 0) return;
   buddy_.putback_all();
-  isolated_ = 0;
+  isolated_ = isolated_resident_ = 0;
   publish();
 }
 
@@ -422,7 +432,7 @@ ZoneStats Zone::stats() {
   else
     s.free = s.managed.v > charged_ ? Pages(s.managed.v - charged_) : Pages(0);
   s.resident = total();
-  s.free_resident = buddy_.nr_free_resident();
+  s.free_resident = free_resident();
   s.watermarks = watermarks();
   s.metadata_bytes = arena_.metadata_bytes();
   buddy_.collect(s.buddy);

@@ -278,6 +278,8 @@ class Zone {
   NodeId node() const { return config_.node; }
   // An estimate without the lock, for deciding whether a look is worth it.
   Pages free_resident_estimate() const { return Pages(free_resident_.load(std::memory_order_relaxed)); }
+  // Of these, those that are on their way back to the system.
+  Pages isolated_estimate() const { return Pages(isolated_shown_.load(std::memory_order_relaxed)); }
   Pages accessible_estimate() const { return Pages(accessible_.load(std::memory_order_relaxed)); }
 
   ZoneStats stats();
@@ -321,6 +323,8 @@ class Zone {
   Pfn take_run_or_grow(Pages count, Pages align, MigrateType type) WEIR_REQUIRES(mutex_);
   Pfn align_run(Pfn head, Pages taken, Pages count, Pages align) WEIR_REQUIRES(mutex_);
   Pages surplus(Pages taken) WEIR_REQUIRES(mutex_);
+  Pages free_resident() const WEIR_REQUIRES(mutex_);
+  void show_free_resident() WEIR_REQUIRES(mutex_);
   bool move_stretch(char* from, char* to, size_t bytes);
   void end_huge_pages();
   void publish() WEIR_REQUIRES(mutex_);
@@ -333,7 +337,8 @@ class Zone {
   Buddy buddy_ WEIR_GUARDED_BY(mutex_);
   UnusedWindow window_ WEIR_GUARDED_BY(mutex_);
   uint64_t charged_ WEIR_GUARDED_BY(mutex_) = 0;
-  uint64_t isolated_ WEIR_GUARDED_BY(mutex_) = 0;
+  uint64_t isolated_ WEIR_GUARDED_BY(mutex_) = 0;           // pages that are being purged
+  uint64_t isolated_resident_ WEIR_GUARDED_BY(mutex_) = 0;  // of these, so many have memory
   std::optional<Pages> huge_from_ WEIR_GUARDED_BY(mutex_);  // huge pages were asked for from here on
   struct Counters {
 #define VMSTAT(name, help) uint64_t name = 0;
@@ -341,6 +346,7 @@ class Zone {
 #undef VMSTAT
   } counters_ WEIR_GUARDED_BY(mutex_);
   std::atomic<uint64_t> free_resident_{0};
+  std::atomic<uint64_t> isolated_shown_{0};
   std::atomic<uint64_t> managed_{0};
   Live<Pages> watermark_min_, watermark_low_, watermark_high_;
   std::atomic<uint64_t> resident_{0};  // bits in the residency map; kept only with a limit

@@ -153,6 +153,7 @@ Pages Zone::purge(Pages target, Order largest, Metadata metadata) {
       blocks[taken++] = pfn;
       pages += desc(pfn).count;
       isolated_ += uint64_t{1} << desc(pfn).order;
+      isolated_resident_ += desc(pfn).count;
     }
     publish();
     mutex_.unlock();
@@ -166,6 +167,8 @@ Pages Zone::purge(Pages target, Order largest, Metadata metadata) {
     for (unsigned i = 0; i < taken; ++i) {
       const unsigned order = desc(blocks[i]).order;
       isolated_ -= uint64_t{1} << order;
+      isolated_resident_ -= desc(blocks[i]).count;
+      show_free_resident();
       if (dropped[i]) {
         const size_t gone = clear_resident(blocks[i], Pages(uint64_t{1} << order));
         purged += gone;

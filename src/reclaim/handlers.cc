@@ -30,6 +30,14 @@ constexpr unsigned kMostMoves = 8192;
 // 32 faults with pauses take 6 us a fault, after 32 faults 26, because 8 of 100 us find out that it is needed still.)
 constexpr unsigned kFaultsWithWaker = 256;
 
+// Free pages may still have memory, which kswapd gives back as it is needed. The limit may be exceeded by a 64th before
+// a fault waits for that, so that it rarely does.
+constexpr unsigned kToleratedShift = 6;
+// And so long at most: kswapd's turn comes sooner, unless some ten others want the processor.
+constexpr uint64_t kMostPurgeMs = 20;
+// Other threads give free pages back, too, and tell nobody.
+constexpr uint64_t kPurgeWaitMs = 1;
+
 Touch touch_of(const os::UffdFault& fault) {
   return fault.write_protected ? Touch::kProtected : fault.write ? Touch::kWrite : Touch::kRead;
 }
@@ -189,17 +197,47 @@ void Reclaimer::run_handler(Handler& handler) {
 
 // -- on the way to a page ---------------------------------------------------------------------------------------------
 
+// Whether the limit is exceeded, by more than what is tolerated, once so many pages more are in memory.
+bool Reclaimer::is_over(const Zone& zone, Pages more) {
+  const Pages managed = zone.managed();
+  return zone.total() + more > managed + Pages(managed.v >> kToleratedShift);
+}
+
+// Free pages with memory are kswapd's to give back, because that takes the zone's lock, and the thread of the program
+// that has it may have been interrupted by a signal, whose handler touches this very page: so not for ever.
+void Reclaimer::wait_for_purge(Kswapd& kswapd, Pages count, Workbench& bench) {
+  const Zone& zone = kswapd.node->zone();
+  const auto in_vain = [&] {
+    return zone.free_resident_estimate().v <= kswapd.unpurgeable.load(std::memory_order_relaxed);
+  };
+  if (in_vain()) return;
+  if (bench.waker != nullptr) bench.waker->wake_all();
+  weir::count(counters_.purge_throttle);
+  note_peak();
+  const Stall stall(*this, bench);
+  const uint64_t end = os::now_ms() + kMostPurgeMs;
+  kswapd.waiting_faults.fetch_add(1);
+  for (uint64_t now = end - kMostPurgeMs; now < end && !forking_.load(); now = os::now_ms()) {
+    const uint32_t purges = kswapd.purges.load();
+    if (!is_over(zone, count) || in_vain()) break;
+    wake(kswapd);
+    os::futex_wait_ms(kswapd.purges, purges, kPurgeWaitMs);
+  }
+  kswapd.waiting_faults.fetch_sub(1);
+}
+
 void Reclaimer::make_room(NodeReclaim& node, Pages count, Workbench& bench) {
   Zone& zone = node.zone();
+  Kswapd& kswapd = *kswapds_[zone.node().v];
+  if (is_over(zone, count)) wait_for_purge(kswapd, count, bench);
   const Pages free = zone.free_budget();
   const Watermarks marks = zone.watermarks();
-  // Free pages with memory are kswapd's to give back, because that takes the zone's lock.
-  if (free < marks.low + count || zone.total() + count > zone.managed()) wake_kswapd(zone.node());
+  if (free < marks.low + count || zone.total() + count > zone.managed()) wake(kswapd);
   const bool starved = free.v < marks.min.v / 2 + count.v;
   if (!starved || !enter_eviction()) return;
   // When nothing can be freed any more, a fault must be resolved all the same: the limit is exceeded rather than the
   // program stopped, and looking at everything again for each fault would stop it too.
-  std::atomic<uint32_t>& failures = kswapds_[zone.node().v]->direct_failures;
+  std::atomic<uint32_t>& failures = kswapd.direct_failures;
   const uint32_t failed = failures.load(std::memory_order_relaxed);
   const bool hopeless = failed >= kMostFruitless && failed % kHopelessTries != 0;
   if (hopeless) failures.fetch_add(1, std::memory_order_relaxed);

@@ -119,8 +119,8 @@ uint64_t Reclaimer::pause_ms(Kswapd& kswapd) {
 }
 
 // What must not wait until a scan is over, which may go through all pages: who touched a page that a thread of the
-// program had claimed, what threads ask for, and the other members of a pool, who take one that does not come by for
-// one that was stopped.
+// program had claimed, what threads ask for, the other members of a pool, who take one that does not come by for one
+// that was stopped, and free pages that have memory for which there is no room.
 void Reclaimer::attend(Kswapd& kswapd) {
   if (shards_.wake_wanted.load(std::memory_order_relaxed) && shards_.wake_wanted.exchange(false))
     for (unsigned i = 0; i < nr_nodes_; ++i)
@@ -128,6 +128,7 @@ void Reclaimer::attend(Kswapd& kswapd) {
   run_requests();
   update_limit(kswapd);
   serve_pool(kswapd);
+  if (const Zone& zone = kswapd.node->zone(); zone.total() > zone.managed()) purge_surplus(*kswapd.node);
 }
 
 // And what must not wait until kswapd has freed all it means to, which may take seconds.
@@ -154,10 +155,19 @@ bool Reclaimer::pause_scan(void* argument) {
 // what would take the whole above the budget goes.
 Pages Reclaimer::purge_surplus(NodeReclaim& node) {
   Zone& zone = node.zone();
+  Kswapd& kswapd = *kswapds_[zone.node().v];
   const uint64_t reserve = zone.watermarks().high.v;
   const uint64_t total = zone.total().v + reserve, managed = zone.managed().v;
-  if (total <= managed) return Pages(0);
-  return zone.purge(Pages(total - managed), Order(kMaxOrder), Zone::Metadata::kStays);
+  Pages purged;
+  if (total > managed) {
+    purged = zone.purge(Pages(total - managed), Order(kMaxOrder), Zone::Metadata::kStays);
+    // Another thread may be about to give them back, and not have a processor.
+    if (purged.v == 0 && zone.isolated_estimate().v != 0) return purged;
+    kswapd.unpurgeable.store(purged.v == 0 ? zone.free_resident_estimate().v : 0, std::memory_order_relaxed);
+  }
+  kswapd.purges.fetch_add(1);
+  if (kswapd.waiting_faults.load() != 0) port::futex_wake(kswapd.purges, INT32_MAX);
+  return purged;
 }
 
 // Up to where kswapd frees: the high watermark and what threads wait for. Of many that wait for little, not all at

@@ -339,6 +339,8 @@ class Reclaimer {
   void give_files_back();
   void wake(Kswapd& kswapd);
   Pages purge_surplus(NodeReclaim& node);
+  static bool is_over(const Zone& zone, Pages more);
+  void wait_for_purge(Kswapd& kswapd, Pages count, Workbench& bench);
   NodeReclaim* node_of(const void* address, Pfn& pfn);
   void handle_staging_fault(const void* address);
   char* next_arena(char* begin, char* end) const;

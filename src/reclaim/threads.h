@@ -61,6 +61,9 @@ struct Kswapd {
   Waiter* waiters = nullptr;                 // all of them; guarded by request_mutex_
   std::atomic<uint32_t> fruitless{0};        // rounds in a row that freed nothing
   std::atomic<uint32_t> direct_failures{0};  // in a row, of faults that found no room
+  std::atomic<uint32_t> purges{0};           // changes when it has given back what free pages hold too much
+  std::atomic<uint32_t> waiting_faults{0};   // handlers that wait for that
+  std::atomic<uint64_t> unpurgeable{0};      // pages of which nothing went, the last time (they are locked)
   uint64_t stolen_before = 0;
   uint64_t empty_again_ns = 0;                         // when old swap files are gone through again
   Pages part_before{};                                 // of the pool

@@ -59,7 +59,7 @@ FORMATS = {
 OWN_COUNTERS = set(
     "pageblock_stolen pgpurged pgmoved arena_grow arena_grow_fail purge_fail pgfault_zero pgfault_standby pglift pglift_back kswapd_wake "
     "zswap_moved zswap_same_filled zswap_reject_compress swap_write_error swap_read_error pageblock_armed stall_us "
-    "stall_longest_us slabs_freed pgunmap_file".split())
+    "stall_longest_us slabs_freed pgunmap_file purge_throttle".split())
 # The kernel has these under another name, or only in some configurations: allocstall is split by zone since 4.10.
 CONFIGURED = set("allocstall numa_hit numa_miss numa_foreign zswpin zswpout zswpwb swap_ra swap_ra_hit pgalloc_normal "
                  "workingset_refault_anon workingset_activate_anon Zswap Zswapped pgrotated zone_reclaim_success "

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# gdb under weir debugs a program that runs under it too: breakpoints, calls into the program, expressions, Python.
+# gdb under weir debugs a program that runs under it too: breakpoints, calls into the program (where gdb can), expressions, Python.
 . "$(dirname "$0")/../common.sh"
 need gdb gcc
 
@@ -35,9 +35,8 @@ break length
 run
 backtrace
 delete
-print length()
 print list->next->text
-print $_strlen((char*)malloc(10)) >= 0
+print $_regex(list->text, "node [0-9]+")
 finish
 print list->text
 info line main
@@ -45,6 +44,10 @@ python print(sum(len(str(i)) for i in range(100000)))
 continue
 SCRIPT
 env -u LD_PRELOAD gcc -g -O0 "$room/program.c" -o "$room/program" || fail "cannot compile the program to debug"
+# gdb 13 writes the state of a processor as it knows it: on newer ones a program cannot go on from a call.
+env -u LD_PRELOAD gdb -nx -batch -ex 'set startup-with-shell off' -ex 'break length' -ex run -ex 'print length()' \
+  "$room/program" 2>/dev/null | grep -q '^\$1 = 100$' &&
+  sed -i 's/^finish$/print length()\nprint $_strlen((char*)malloc(10)) >= 0\nfinish/' "$room/commands"
 debug() {
   gdb -nx -batch -x "$room/commands" "$room/program" 2>gdb.err | grep -E '^(100|\$[0-9]|#|Run till|Value|488890|Line)'
   return "${PIPESTATUS[0]}"
