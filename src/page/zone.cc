@@ -452,6 +452,7 @@ const char* Zone::verify_locked(Pages& block_pages) const {
   if (const char* wrong = buddy_.verify(block_pages)) return wrong;
   if (charged_ + buddy_.nr_free().v + isolated_ != arena_.accessible().v)
     return "charged + free pages differ from the arena's accessible pages";
+  if (isolated_resident_ > isolated_) return "more pages that are being purged have memory than there are";
   if (limited() && bitmap::count_range(arena_.residency(), 0, arena_.accessible().v) != resident_.load())
     return "pages counted as having memory differ from the map";
   if (movable_runs_.load() != count_movable()) return "movable runs differ from their counter";
