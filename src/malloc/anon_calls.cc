@@ -17,8 +17,11 @@
 namespace weir {
 namespace {
 
-// Less is a stack's guard, a table: not worth a run. (The least that allocators map at a time is 256 KiB.)
-constexpr size_t kLeastBytes = size_t{128} << 10;
+// Less is a table: not worth a run. (The least that allocators map at a time is 256 KiB, but for Ruby, 3.1 of which
+// maps 32 KiB for each 16 KiB of its heap.)
+constexpr size_t kLeastBytes = size_t{32} << 10;
+// What is inaccessible at first, or executable, is a stack's guard, or code of a small compiler.
+constexpr size_t kLeastSpecial = size_t{128} << 10;
 // Inaccessible memory up to this is about to be made accessible, a part of it, by allocators that align what they map
 // by cutting it (V8: 508 KiB). More is a place in which a program lays out a heap of its own, and touches what it
 // likes.
@@ -265,6 +268,7 @@ long move(const Place& place, Pages wanted, int flags, char* new_address) {
 bool anon_wanted(const void* wish, size_t bytes, int protection, int flags) {
   if (bytes < kLeastBytes || !is_anonymous(flags) || (flags & kSpecial) != 0) return false;
   if (protection != kReadWrite && protection != PROT_NONE && protection != kAllRights) return false;
+  if (protection != kReadWrite && bytes < kLeastSpecial) return false;
   // Code may have to lie near other code.
   if (protection == kAllRights && wish != nullptr) return false;
   if (wish != nullptr && wishes.in_vain.load(std::memory_order_relaxed) >= kMostVainWishes) return false;

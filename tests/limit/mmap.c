@@ -2,7 +2,7 @@
  * by system calls has the results that it has without weir, on memory that is away as well: unmapping parts, other
  * mappings in its place, moving, protecting, giving content up, forks. */
 // limit: cases=swapped,parts,fixed,reserve,place,far,wish,remap,protect,advise,fork,threads,stack,ring,reused,handler
-// limit: cases=code timeout=60
+// limit: cases=code,small timeout=60
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -621,16 +621,41 @@ static void handler(void) {
   CHECK(setitimer(ITIMER_PROF, &never, NULL) == 0);
 }
 
+/* As Ruby maps the pages of its heap: 32 KiB each, cut to 16 that are aligned. */
+static void small(void) {
+  enum { kCount = 3000 };
+  const size_t bytes = 4 * PAGE;
+  static char* p[kCount];
+  size_t away = 0;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < kCount; ++i) {
+      char* all = map(2 * bytes, kReadWrite);
+      p[i] = (char*)(((uintptr_t)all + bytes - 1) & ~(uintptr_t)(bytes - 1));
+      CHECK(p[i] == all || munmap(all, (size_t)(p[i] - all)) == 0);
+      CHECK(munmap(p[i] + bytes, (size_t)(all + bytes - p[i])) == 0);
+      check_zero(p[i], bytes);
+      fill_pages(p[i], bytes, p[i]);
+    }
+    expect_within_limit(0);
+    for (int i = 0; i < kCount; ++i) away += bytes_away(p[i], bytes);
+    for (int i = 0; i < kCount; ++i) check_pages(p[i], bytes, p[i], 0);
+    for (int i = 0; i < kCount; i += 2) CHECK(munmap(p[i], bytes) == 0);
+    for (int i = 1; i < kCount; i += 2) check_pages(p[i], bytes, p[i], 0);
+    for (int i = 1; i < kCount; i += 2) CHECK(munmap(p[i], bytes) == 0);
+  }
+  CHECK(memory_limit() == 0 || away > 20 * MIB);
+}
+
 int main(int argc, char** argv) {
   contract_begin(60);
   CHECK(argc == 2);
   static const struct {
     const char* name;
     void (*run)(void);
-  } cases[] = {{"swapped", swapped}, {"code", code},      {"parts", parts},     {"fixed", fixed}, {"reserve", reserve},
-               {"place", place},     {"far", far},        {"wish", wish},       {"remap", remap}, {"protect", protect},
-               {"advise", advise},   {"fork", fork_both}, {"threads", threads}, {"stack", stack}, {"ring", ring},
-               {"reused", reused},   {"handler", handler}};
+  } cases[] = {{"swapped", swapped}, {"code", code},       {"parts", parts},     {"fixed", fixed}, {"reserve", reserve},
+               {"place", place},     {"far", far},         {"wish", wish},       {"remap", remap}, {"protect", protect},
+               {"advise", advise},   {"fork", fork_both},  {"threads", threads}, {"stack", stack}, {"ring", ring},
+               {"reused", reused},   {"handler", handler}, {"small", small}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; ++i)
     if (strcmp(argv[1], cases[i].name) == 0) return cases[i].run(), 0;
   CHECK(0);
