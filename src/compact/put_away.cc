@@ -8,7 +8,7 @@
 
 #include "base/print.h"
 #include "compact/compactor.h"
-#include "os/thread.h"
+#include "os/undisturbed.h"
 
 namespace weir {
 
@@ -63,13 +63,16 @@ void Compactor::bring_back(char* address, size_t bytes) {
   NodeReclaim& reclaim = *reclaimer_->node(node.zone->node().v);
   const Pages pages = pages_of(bytes);
   if (!reclaimer_->may_take(*node.zone, pages)) static_cast<void>(reclaimer_->wait_for_pages(reclaim, pages));
-  bool whole;
-  {
-    // A handler might fork.
-    const os::SignalsHeldBack uninterrupted;
-    LockGuard guard(node.fetching);
-    whole = reclaim.fetch_closed(node.zone->pfn_of(address), pages, node.fetches);
-  }
+  bool whole = false;
+  // A handler might fork.
+  os::undisturbed([&node, &reclaim, address, pages, &whole] {
+    bool all;
+    {
+      LockGuard guard(node.fetching);
+      all = reclaim.fetch_closed(node.zone->pfn_of(address), pages, node.fetches);
+    }
+    whole = all;
+  });
   reclaimer_->keep_within_budget(*node.zone);
   if (whole) return;
   Line line;

@@ -4,7 +4,7 @@
 #include <new>
 
 #include "os/proc.h"
-#include "os/thread.h"
+#include "os/undisturbed.h"
 #include "os/vm.h"
 
 namespace weir {
@@ -367,7 +367,12 @@ Pages Allocator::taken() {
 }
 
 const char* Allocator::verify() {
-  const os::SignalsHeldBack uninterrupted;
+  const char* wrong = nullptr;
+  os::undisturbed([this, &wrong] { wrong = verify_all(); });
+  return wrong;
+}
+
+const char* Allocator::verify_all() {
   if (reclaimer_ != nullptr) reclaimer_->stop_evictions();
   take_locks();
   // Whoever has a lock may need a page brought back before giving it up, and a handler a lock: so neither is kept while

@@ -207,6 +207,7 @@ class Allocator {
   void take_locks() WEIR_NO_TSA;
   void take_locks_once() WEIR_NO_TSA;
   void give_up_locks() WEIR_NO_TSA;
+  const char* verify_all();
   const char* verify_reclaim();
   const char* verify_node(NodeId node) WEIR_NO_TSA;
   Zone& zone(unsigned node) { return nodes_[node]->zone; }

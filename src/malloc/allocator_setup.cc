@@ -7,6 +7,7 @@
 
 #include "malloc/allocator.h"
 #include "os/proc.h"
+#include "os/undisturbed.h"
 #include "os/vm.h"
 
 namespace weir {
@@ -166,6 +167,8 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, const ArenaPlac
   new (&heap->zone) Zone();
   if (reclaimer_ != nullptr) reclaimer_->node(node.v)->set_zone(heap->zone);
   if (!heap->zone.init(config)) return false;
+  if (const Arena& arena = heap->zone.arena(); reclaimer_ != nullptr)
+    os::swappable_memory(arena.memory(), bytes_of(arena.capacity()));
   pages_.set_zone(node, heap->zone);
   heap->depots.init(pages_, map_, node, stats_, reclaimer_ == nullptr ? kKeptInLane : 0);
   return true;

@@ -20,7 +20,7 @@ namespace {
 // Less is a table: not worth a run. (The least that allocators map at a time is 256 KiB, but for Ruby, 3.1 of which
 // maps 32 KiB for each 16 KiB of its heap.)
 constexpr size_t kLeastBytes = size_t{32} << 10;
-// What is inaccessible at first, or executable, is a stack's guard, or code of a small compiler.
+// Less of what is inaccessible at first, or executable, is a stack's guard, or code of a small compiler.
 constexpr size_t kLeastSpecial = size_t{128} << 10;
 // Inaccessible memory up to this is about to be made accessible, a part of it, by allocators that align what they map
 // by cutting it (V8: 508 KiB). More is a place in which a program lays out a heap of its own, and touches what it

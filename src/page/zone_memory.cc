@@ -8,7 +8,7 @@
 
 #include "base/bitmap.h"
 #include "base/check.h"
-#include "os/thread.h"
+#include "os/undisturbed.h"
 #include "os/vm.h"
 #include "page/zone.h"
 
@@ -93,10 +93,13 @@ bool Zone::renew_limited(Pfn first, Pages count) {
 // Drops content at its address and wherever it is kept.
 bool Zone::purge_held(Pfn first, Pages count) {
   if (!limited()) return os::vm_purge(address(first), bytes_of(count));
-  const os::SignalsHeldBack uninterrupted;
-  config_.hooks.drop(config_.hooks.self, first, count, true);
-  const bool purged = os::vm_purge(address(first), bytes_of(count));
-  config_.hooks.drop(config_.hooks.self, first, count, false);
+  bool purged = false;
+  os::undisturbed([this, first, count, &purged] {
+    config_.hooks.drop(config_.hooks.self, first, count, true);
+    const bool gone = os::vm_purge(address(first), bytes_of(count));
+    config_.hooks.drop(config_.hooks.self, first, count, false);
+    purged = gone;
+  });
   return purged;
 }
 

@@ -6,8 +6,8 @@
 #include "base/check.h"
 #include "os/proc.h"
 #include "os/service_thread.h"
-#include "os/thread.h"
 #include "os/uffd.h"
+#include "os/undisturbed.h"
 #include "os/vm.h"
 
 namespace weir {
@@ -79,8 +79,7 @@ void NodeReclaim::allocated(void* self, Pfn first, Pages count) {
   for_clusters(first, count, [&](ClusterId c, uint64_t pages) {
     node.map_[c].allocated.fetch_or(pages, std::memory_order_relaxed);
     if ((node.zone_->resident_mask(c) & pages) == 0 || node.map_[c].listed.load(std::memory_order_relaxed)) return;
-    const os::SignalsHeldBack uninterrupted;
-    node.list_present(c);
+    os::undisturbed([&node, c] { node.list_present(c); });
   });
 }
 
@@ -156,11 +155,12 @@ void NodeReclaim::forget_pages(ClusterId c, uint64_t pages) {
         map_.more(c).clean.load() | map_.more(c).rejected.load(std::memory_order_relaxed)) &
        pages) == 0)
     return disclaim(c, pages);
-  const os::SignalsHeldBack uninterrupted;
-  claim_wait(c, pages);
-  forget_content(c, pages);
-  disclaim(c, pages);
-  release_from_outside(c, pages);
+  os::undisturbed([this, c, pages] {
+    claim_wait(c, pages);
+    forget_content(c, pages);
+    disclaim(c, pages);
+    release_from_outside(c, pages);
+  });
 }
 
 uint64_t NodeReclaim::claim(ClusterId c, uint64_t pages) {

@@ -4,7 +4,7 @@
 #include <new>
 
 #include "os/proc.h"
-#include "os/thread.h"
+#include "os/undisturbed.h"
 #include "reclaim/reclaimer.h"
 #include "weir/events.h"
 
@@ -116,21 +116,26 @@ void Reclaimer::end_stall() {
 }
 
 void Reclaimer::begin_wait() {
-  const os::SignalsHeldBack uninterrupted;
-  begin_stall();
+  os::undisturbed([this] { begin_stall(); });
 }
 
 void Reclaimer::end_wait() {
-  const os::SignalsHeldBack uninterrupted;
-  end_stall();
+  os::undisturbed([this] { end_stall(); });
 }
 
 Psi Reclaimer::pressure() {
-  const uint64_t now = os::now_ns();
-  const os::SignalsHeldBack uninterrupted;
-  LockGuard guard(psi_mutex_);
-  psi_.update(now, nr_threads());
-  return psi_;
+  Psi result;
+  os::undisturbed([this, &result] {
+    Psi now;
+    {
+      const uint64_t at = os::now_ns();
+      LockGuard guard(psi_mutex_);
+      psi_.update(at, nr_threads());
+      now = psi_;
+    }
+    result = now;
+  });
+  return result;
 }
 
 void Reclaimer::forget_pressure() {

@@ -15,7 +15,7 @@
 #include <bit>
 
 #include "os/service_thread.h"
-#include "os/thread.h"
+#include "os/undisturbed.h"
 #include "os/vm.h"
 #include "reclaim/reclaimer.h"
 
@@ -37,18 +37,21 @@ bool Reclaimer::gives_up(int advice) {
 // Claims pages of a cluster, which follow each other, for a system call that is told where they lie.
 template <class Call>
 long NodeReclaim::while_claimed(ClusterId c, uint64_t pages, Call call) {
-  const os::SignalsHeldBack uninterrupted;
-  for (uint64_t mine; (mine = claim(c, pages)) != pages; os::yield()) release_from_outside(c, mine);
-  const long result = call(zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages))),
+  long result = 0;
+  os::undisturbed([this, c, pages, call, &result] {
+    for (uint64_t mine; (mine = claim(c, pages)) != pages; os::yield()) release_from_outside(c, mine);
+    const long done = call(zone_->address(c * kClusterPages + static_cast<unsigned>(std::countr_zero(pages))),
                            static_cast<size_t>(std::popcount(pages)) * kPageSize);
-  release_from_outside(c, pages);
+    release_from_outside(c, pages);
+    result = done;
+  });
   return result;
 }
 
 // What the kernel refuses keeps its content. What it may free when it wants (MADV_FREE) is freed now: until then it
 // would count, and it would stay marked where it is moved to.
 long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
-  return while_claimed(c, pages, [&](char* begin, size_t bytes) {
+  return while_claimed(c, pages, [this, c, pages, advice](char* begin, size_t bytes) {
     const long result = os::vm_advise(begin, bytes, advice == MADV_FREE ? MADV_DONTNEED : advice);
     if (result != 0) return result;
     forget_content(c, pages);
@@ -61,7 +64,7 @@ long NodeReclaim::give_up(ClusterId c, uint64_t pages, int advice) {
 
 long NodeReclaim::protect(ClusterId c, uint64_t pages, int protection, int key) {
   return while_claimed(c, pages,
-                       [&](char* begin, size_t bytes) { return os::vm_protect(begin, bytes, protection, key); });
+                       [=](char* begin, size_t bytes) { return os::vm_protect(begin, bytes, protection, key); });
 }
 
 long NodeReclaim::lock_when_touched(ClusterId c, uint64_t pages) {
@@ -73,14 +76,15 @@ long NodeReclaim::unlock(ClusterId c, uint64_t pages) {
 }
 
 void NodeReclaim::give_away(ClusterId c, uint64_t pages) {
-  const os::SignalsHeldBack uninterrupted;
-  claim_wait(c, pages);
-  forget_content(c, pages);
-  // Who claims one later looks at that before it does anything.
-  map_[c].allocated.fetch_and(~pages);
-  map_.more(c).foreign.fetch_or(pages);
-  zone_->uncharge(c, pages);
-  release_from_outside(c, pages);
+  os::undisturbed([this, c, pages] {
+    claim_wait(c, pages);
+    forget_content(c, pages);
+    // Who claims one later looks at that before it does anything.
+    map_[c].allocated.fetch_and(~pages);
+    map_.more(c).foreign.fetch_or(pages);
+    zone_->uncharge(c, pages);
+    release_from_outside(c, pages);
+  });
 }
 
 void Reclaimer::give_away(char* begin, char* end) {

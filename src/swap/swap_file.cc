@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "os/proc.h"
-#include "os/thread.h"
+#include "os/undisturbed.h"
 #include "swap/swap_checksum.h"
 
 namespace weir {
@@ -339,13 +339,22 @@ uint64_t SwapFile::give_back(uint64_t keep) {
   return bytes;
 }
 
+SlotMap::Stats SwapFile::slot_stats() {
+  SlotMap::Stats result;
+  os::undisturbed([this, &result] {
+    SlotMap::Stats now;
+    {
+      LockGuard guard(mutex_);
+      now = map_.stats();
+    }
+    result = now;
+  });
+  return result;
+}
+
 SwapFileStats SwapFile::stats() {
-  const os::SignalsHeldBack uninterrupted;
   SwapFileStats s;
-  {
-    LockGuard guard(mutex_);
-    s.slots = map_.stats();
-  }
+  s.slots = slot_stats();
   s.pages_written = value(pages_written_);
   s.pages_read = value(pages_read_);
   s.writes = value(writes_);
@@ -362,22 +371,25 @@ SwapFileStats SwapFile::stats() {
 }
 
 uint64_t SwapFile::used() {
-  const os::SignalsHeldBack uninterrupted;
-  LockGuard guard(mutex_);
-  return map_.stats().used;
+  return slot_stats().used;
 }
 
 bool SwapFile::is_empty() {
-  const os::SignalsHeldBack uninterrupted;
-  LockGuard guard(mutex_);
-  const SlotMap::Stats stats = map_.stats();
+  const SlotMap::Stats stats = slot_stats();
   return stats.used == 0 && stats.forks == 0;
 }
 
 const char* SwapFile::verify() {
-  const os::SignalsHeldBack uninterrupted;
-  LockGuard guard(mutex_);
-  return map_.verify();
+  const char* wrong = nullptr;
+  os::undisturbed([this, &wrong] {
+    const char* found;
+    {
+      LockGuard guard(mutex_);
+      found = map_.verify();
+    }
+    wrong = found;
+  });
+  return wrong;
 }
 
 }  // namespace weir

@@ -128,6 +128,7 @@ class SwapFile {
   os::SwapIo& io() { return io_; }
 
  private:
+  SlotMap::Stats slot_stats();
   unsigned give_run_back(uint64_t keep, unsigned most);
   static constexpr unsigned kFailuresToHold = 8;
   static constexpr uint64_t kHoldMs = 1000;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# stress-ng inside a limit: stressors that map, move, protect, lock, give up and share memory and verify what is in it,
+# stress-ng inside a limit: stressors that map, move, protect, give up and share memory and verify what is in it,
 # two of each, several limits' worth of memory where they take a size. Demanded: they find nothing wrong; each process
 # within its limit (5% or 8 MiB above it at most); those with a size as much as the limit; not a word from weir.
 . "$(dirname "$0")/../common.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# gdb under weir debugs a program that runs under it too: breakpoints, calls into the program (where gdb can), expressions, Python.
+# gdb under weir debugs a program that runs under it too: breakpoints, calls into the program (where gdb can),
+# expressions, Python.
 . "$(dirname "$0")/../common.sh"
 need gdb gcc
 
