@@ -13,6 +13,10 @@
 namespace weir {
 namespace {
 
+void keep_present(void* reclaimer, const char* begin, const char* end) {
+  static_cast<Reclaimer*>(reclaimer)->keep_present(const_cast<char*>(begin), const_cast<char*>(end));
+}
+
 // What a lane of depots keeps of slabs without objects: about what a processor's own cache holds. With half of it,
 // trees that are built and dropped by two threads take a third longer; twice as much saves nothing. Not under a limit,
 // where reclaim would write to the swap file what nobody needs.
@@ -168,7 +172,7 @@ bool Allocator::init_zone(NodeId node, const Topology& topology, const ArenaPlac
   if (reclaimer_ != nullptr) reclaimer_->node(node.v)->set_zone(heap->zone);
   if (!heap->zone.init(config)) return false;
   if (const Arena& arena = heap->zone.arena(); reclaimer_ != nullptr)
-    os::swappable_memory(arena.memory(), bytes_of(arena.capacity()));
+    os::swappable_memory(arena.memory(), bytes_of(arena.capacity()), {keep_present, reclaimer_});
   pages_.set_zone(node, heap->zone);
   heap->depots.init(pages_, map_, node, stats_, reclaimer_ == nullptr ? kKeptInLane : 0);
   return true;

@@ -173,8 +173,9 @@ Pages NodeReclaim::unmap(ClusterId c, ScanControl& sc, Lift* lifts, uint64_t onl
   // In place, nobody else is held up.
   const bool alone = in_place && liftable != 0 && (idle & zone_->resident_mask(c) & ~liftable) == 0;
   uint64_t mine = claim(c, alone ? liftable : idle | liftable);
-  // Freed or gone to Standby between the look and the claim.
-  const uint64_t unfit = mine & ~(cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load());
+  // Freed, gone to Standby, or to be kept (keep_present), since they were looked at.
+  const uint64_t fit = cluster.allocated.load() & ~cluster.standby.load() & ~cluster.garbage.load();
+  const uint64_t unfit = mine & (~fit | map_.more(c).unevictable.load());
   if (unfit != 0) release(c, unfit);
   mine &= ~unfit;
   if (liftable != 0) {

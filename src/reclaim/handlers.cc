@@ -8,6 +8,7 @@
 #include "os/file.h"
 #include "os/proc.h"
 #include "os/uffd.h"
+#include "os/undisturbed.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/stall.h"
 #include "weir/events.h"
@@ -98,11 +99,11 @@ NodeReclaim* Reclaimer::node_of(const void* address, Pfn& pfn) {
   return nullptr;
 }
 
-// A thread whose stack the program allocated has its rseq area in the heap: a handler that reads it would wait for
-// itself.
+// A thread whose stack the program allocated has its rseq area in the heap: a handler that reads it must not miss it,
+// because it would wait for itself.
 void Reclaimer::add_thread() {
-  Pfn pfn = 0;
-  if (node_of(const_cast<const uint32_t*>(os::cpu_word()), pfn) == nullptr) cpus_.add();
+  os::keep_thread_present();
+  cpus_.add();
 }
 
 // A handler on the faulting thread's processor is switched to at once; one elsewhere must be woken by an interrupt.

@@ -144,6 +144,8 @@ class NodeReclaim {
   // The program maps something else at these pages, which are allocated, and is never given them back: their content is
   // dropped, and they are left alone from now on.
   void give_away(ClusterId c, uint64_t pages);
+  // Allocated pages stay from now on; those that are away do from their next touch on. Waits for who has claimed some.
+  void keep_present(ClusterId c, uint64_t pages);
   uint64_t foreign(ClusterId c) const { return map_.more(c).foreign.load(std::memory_order_relaxed); }
   // pkey_mprotect, mlock2 with MLOCK_ONFAULT, and munlock for such pages.
   [[nodiscard]] long protect(ClusterId c, uint64_t pages, int protection, int key);

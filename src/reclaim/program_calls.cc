@@ -81,6 +81,7 @@ void NodeReclaim::give_away(ClusterId c, uint64_t pages) {
     forget_content(c, pages);
     // Who claims one later looks at that before it does anything.
     map_[c].allocated.fetch_and(~pages);
+    map_.more(c).unevictable.fetch_and(~pages, std::memory_order_relaxed);
     map_.more(c).foreign.fetch_or(pages);
     zone_->uncharge(c, pages);
     release_from_outside(c, pages);
@@ -93,6 +94,23 @@ void Reclaimer::give_away(char* begin, char* end) {
       begin, end, true,
       [](NodeReclaim& node, ClusterId c, uint64_t pages) {
         node.give_away(c, pages);
+        return 0L;
+      },
+      [](char*, size_t) { return 0L; }));
+}
+
+// Who claimed one of them before this could be seen has given it up when this returns; who claims one later looks
+// (unmap). They may be away.
+void NodeReclaim::keep_present(ClusterId c, uint64_t pages) {
+  map_.more(c).unevictable.fetch_or(pages);
+  while ((map_[c].busy.load() & pages) != 0) os::yield();
+}
+
+void Reclaimer::keep_present(char* begin, char* end) {
+  static_cast<void>(in_parts(
+      begin, end, true,
+      [](NodeReclaim& node, ClusterId c, uint64_t pages) {
+        node.keep_present(c, pages);
         return 0L;
       },
       [](char*, size_t) { return 0L; }));

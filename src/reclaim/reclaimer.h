@@ -209,6 +209,9 @@ class Reclaimer {
   // Whether it has; anywhere.
   bool is_foreign(const void* address);
   bool has_foreign() const { return has_foreign_; }
+  // Whole pages of the program that a thread cannot do without while it holds what is needed to bring one back: they
+  // stay, from their next touch on and for as long as they are allocated.
+  void keep_present(char* begin, char* end);
   // mprotect, or pkey_mprotect (os::vm_protect).
   [[nodiscard]] long protect(char* begin, char* end, int protection, int key);
   // mlock2 with such flags, and munlock.
